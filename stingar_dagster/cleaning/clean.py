@@ -1,0 +1,196 @@
+"""A batch of captured records to typed events and rejected bodies.
+
+The column work: own time or what stands in for it, the stream's steps, and `extra`. A pure
+function of the records, the stream and the rules. Not here: decoding of bodies (`gate`, `exact`),
+duplicates, hours and files (`lake`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+import polars as pl
+
+from stingar_dagster.capture.records import NO_TIME, Records
+from stingar_dagster.cleaning.columns import list_column, scalar_column, text_column
+from stingar_dagster.cleaning.exact import json_object
+from stingar_dagster.cleaning.gate import Gate, Rows
+from stingar_dagster.cleaning.reasons import Rejected
+from stingar_dagster.cleaning.times import USUAL, is_exact, parse_column
+from stingar_dagster.streams.expressions import iso_time
+from stingar_dagster.streams.stream import FieldKind, Stream
+
+_AHEAD_US: Final = 24 * 3_600_000_000
+"""An event's own time may lie so far after it was received; clocks are wrong, not events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator sets about cleaning.
+
+    Attributes:
+        start: times before it are absurd (UTC).
+        max_body_bytes: a larger body is rejected.
+    """
+
+    start: datetime
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The outcome for one batch.
+
+    Attributes:
+        events: a row an event: `record` (UInt32, position in the batch), `sub` (Int32, -1 where
+            the body is one event), `time_us` and `enqueued_us` (Int64, epoch microseconds; the
+            latter null where not known), `time_source`, `extra` (String) and the stream's fields.
+        rejected: what could not become an event.
+    """
+
+    events: pl.DataFrame
+    rejected: list[Rejected]
+
+
+class Cleaner:
+    """Cleans batches of one stream."""
+
+    def __init__(self, stream: Stream, rules: Rules) -> None:
+        self.stream = stream
+        self.rules = rules
+        self.gate = Gate(stream, rules.max_body_bytes)
+
+    def clean(self, records: Records, landed_hour: datetime) -> Cleaned:
+        """Clean the records of captures of one landed hour."""
+        return self.clean_rows(self.gate.decode(records), records, landed_hour)
+
+    def clean_rows(self, rows: Rows, records: Records, landed_hour: datetime) -> Cleaned:
+        """The column work on decoded rows."""
+        frame = self._typed(rows, records)
+        frame = self._timed(frame, rows, landed_hour)
+        for step in self.stream.steps:
+            frame = frame.with_columns(*step)
+        columns = [
+            name for name in self.stream.schema if name in frame.columns and name != "@timestamp"
+        ]
+        events = frame.select("record", "sub", "time_us", "enqueued_us", *columns)
+        return Cleaned(events, rows.rejected)
+
+    def _typed(self, rows: Rows, records: Records) -> pl.DataFrame:
+        enqueued = pl.Series("enqueued_us", records.enqueued_us[rows.record])
+        return pl.DataFrame(
+            [
+                pl.Series("record", rows.record).cast(pl.UInt32),
+                pl.Series("sub", rows.sub, dtype=pl.Int32),
+                enqueued.replace(NO_TIME, None),
+                *(
+                    list_column(item, rows.raws[item.name])
+                    if item.name in rows.raws
+                    else scalar_column(item, rows.values[item.name])
+                    for item in self.stream.fields
+                    if item.kind is not FieldKind.FREE
+                ),
+            ]
+        )
+
+    def _timed(self, frame: pl.DataFrame, rows: Rows, landed_hour: datetime) -> pl.DataFrame:
+        """Add `time_us`, `time_source` and `extra`; null `enqueued_us` that can't be true."""
+        start, landed = _microseconds(self.rules.start), _microseconds(landed_hour)
+        # A window closes within 15 minutes of its start, so nothing in it was received later
+        # than in the hour after; a capture that says otherwise does not place events.
+        received = pl.col("enqueued_us").is_between(start, landed + 2 * 3_600_000_000 - 1)
+        latest = pl.when(received).then("enqueued_us").otherwise(landed + 3_600_000_000) + _AHEAD_US
+        present = [
+            name
+            for name in self.stream.time_fields
+            if rows.values[name].count(None) < len(rows.values[name])
+        ]
+        texts = {name: text_column(name, rows.values[name]) for name in present}
+        own = [parse_column(texts[name]).alias(f"own {n}") for n, name in enumerate(present)]
+        candidates = [
+            pl.when(pl.col(f"own {n}").is_between(start, latest)).then(f"own {n}")
+            for n in range(len(present))
+        ]
+        timed = frame.with_columns(own).with_columns(
+            pl.coalesce(*candidates, None).alias("own"),
+            pl.coalesce(
+                *(pl.when(c.is_not_null()).then(n) for n, c in enumerate(candidates)), -1
+            ).alias("chosen"),
+        )
+        timed = timed.with_columns(
+            pl.coalesce("own", pl.when(received).then("enqueued_us"), landed).alias("time_us"),
+            pl.when(pl.col("own").is_null())
+            .then(pl.when(received).then(pl.lit("enqueued")).otherwise(pl.lit("landed")))
+            .alias("time_source"),
+        )
+        extra = _extra(timed["chosen"], texts, rows)
+        return timed.drop([series.name for series in own], "own", "chosen").with_columns(extra)
+
+
+def _extra(chosen: pl.Series, texts: dict[str, pl.Series], rows: Rows) -> pl.Series:
+    """The JSON object of each event that has something to keep."""
+    members = (
+        [
+            json_object(rows.extra[index])[1:-1] if index in rows.extra else None
+            for index in range(len(chosen))
+        ]
+        if rows.extra
+        else [None] * len(chosen)
+    )
+    pieces: list[pl.Series] = [pl.Series("kept", members, dtype=pl.String)]
+    for place, (name, text) in enumerate(texts.items()):
+        kept = text.is_not_null() & ~((chosen == place) & _exact(text))
+        odd = [index for index, names in rows.odd_times.items() if name in names]
+        if odd:
+            kept = kept.scatter(odd, False)
+        if kept.any():
+            key = msgspec.json.encode(name).decode()
+            pieces.append((key + ":" + _json_texts(text)).set(~kept, None).alias(name))
+    if len(pieces) == 1 and not rows.extra:
+        return pl.Series("extra", [None], dtype=pl.String).new_from_index(0, len(chosen))
+    joined = pl.concat_str([pl.col(p.name) for p in pieces], separator=",", ignore_nulls=True)
+    return (
+        pl.DataFrame(pieces)
+        .select(pl.when(joined != "").then(pl.concat_str(pl.lit("{"), joined, pl.lit("}"))))
+        .to_series()
+        .alias("extra")
+    )
+
+
+def _exact(text: pl.Series) -> pl.Series:
+    return pl.select(is_exact(pl.lit(text))).to_series().fill_null(False)
+
+
+def _json_texts(text: pl.Series) -> pl.Series:
+    """Texts as JSON strings; those of the usual form need no escaping."""
+    unusual = text.filter(~text.str.contains(USUAL).fill_null(True)).unique()
+    quoted = '"' + text + '"'
+    if not unusual.len():
+        return quoted
+    escaped = {value: msgspec.json.encode(value).decode() for value in unusual}
+    return text.replace_strict(list(escaped), list(escaped.values()), default=quoted)
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - datetime(1970, 1, 1, tzinfo=time.tzinfo)) // timedelta(microseconds=1)
+
+
+def with_published_columns(events: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """Events as readers see them, from columns `time_us`, `enqueued_us`, `source`, `sequence`
+    and `sub` and the stream's own.
+
+    Returns:
+        the stream's columns in the order they are written.
+    """
+    number = pl.concat_str(pl.col("source"), pl.lit("/"), pl.col("sequence"))
+    event_id = (
+        pl.when(pl.col("sub") >= 0)
+        .then(pl.concat_str(number, pl.lit("."), "sub"))
+        .otherwise(number)
+    )
+    return events.with_columns(
+        iso_time(pl.col("time_us")).alias("@timestamp"),
+        iso_time(pl.col("enqueued_us")).alias("enqueued_at"),
+        event_id.alias("event_id"),
+    ).select(list(stream.schema))

@@ -1,0 +1,109 @@
+"""The settings: environment variables, also read from a `.env` file in the working folder.
+
+Here: names, defaults, parsing, and the one-line error for a value that can't be used. Not here:
+what differs between logs (`streams`), nor credentials, which adlfs reads from the standard
+`AZURE_STORAGE_*` and `AZURE_*` variables by itself.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+from stingar_dagster.errors import SettingsError
+
+DEFAULT_CAPTURE_FORMAT: Final = (
+    "{Namespace}/{EventHub}/{PartitionId}/{Year}/{Month}/{Day}/{Hour}/{Minute}/{Second}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator sets; one instance is made per process.
+
+    Attributes:
+        start: the first hour that exists as a partition (UTC, whole hour).
+        landing: fsspec URL of the folder that Event Hubs Capture writes to.
+        lake: fsspec URL of the folder that this pipeline writes to.
+        capture_format: Event Hubs Capture's name format, without the `.avro` ending.
+        max_body_bytes: a larger body is quarantined.
+        torn_after: how long a capture that looks half-written is retried before it counts as
+            damaged for good.
+        lookback: how far behind the newest capture of a partition late captures are looked for
+            at every tick of the sensor.
+    """
+
+    start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+    landing: str = "data/landing"
+    lake: str = "data/lake"
+    capture_format: str = DEFAULT_CAPTURE_FORMAT
+    max_body_bytes: int = 1024 * 1024
+    torn_after: timedelta = timedelta(minutes=15)
+    lookback: timedelta = timedelta(hours=2)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (default: `.env`, overridden by the process environment).
+
+    Raises:
+        SettingsError: a value can't be parsed; the message names the variable and a valid value.
+    """
+    if environ is None:
+        from_file = {k: v for k, v in dotenv_values(Path.cwd() / ".env").items() if v is not None}
+        environ = {**from_file, **os.environ}
+    default = Settings()
+    return Settings(
+        start=_hour(environ, "STINGAR_START", default.start),
+        landing=_url(environ, "STINGAR_LANDING", default.landing),
+        lake=_url(environ, "STINGAR_LAKE", default.lake),
+        capture_format=environ.get("STINGAR_CAPTURE_FORMAT") or default.capture_format,
+        max_body_bytes=_positive(environ, "STINGAR_MAX_BODY_BYTES", default.max_body_bytes),
+        torn_after=timedelta(
+            minutes=_positive(
+                environ, "STINGAR_TORN_AFTER_MINUTES", int(default.torn_after.total_seconds() // 60)
+            )
+        ),
+        lookback=timedelta(
+            hours=_positive(
+                environ, "STINGAR_LOOKBACK_HOURS", int(default.lookback.total_seconds() // 3600)
+            )
+        ),
+    )
+
+
+def _hour(environ: Mapping[str, str], name: str, default: datetime) -> datetime:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"{name}={text!r} is not a date: write it like 2022-05-01 or 2022-05-01T00:00"
+        ) from None
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    if time != time.replace(minute=0, second=0, microsecond=0):
+        raise SettingsError(f"{name}={text!r} is not a whole UTC hour: write it like 2022-05-01")
+    if not 1970 <= time.year < 2100:
+        raise SettingsError(f"{name}={text!r} is out of range: the year must be 1970 to 2099")
+    return time
+
+
+def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name)
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise SettingsError(f"{name}={text!r} is not a whole number above zero, like {default}")
+    return int(text)
+
+
+def _url(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name) or default
+    if text.startswith("~"):
+        return str(Path(text).expanduser())
+    return text

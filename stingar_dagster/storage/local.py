@@ -1,0 +1,170 @@
+"""Folders on a local disk: temporary name, flush, rename; versions compared under a file lock.
+
+Temporary files and locks stand in one hidden folder at the root (`.stingar/`), never beside the
+objects: readers glob the folders of published objects.
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from stingar_dagster.errors import Conflict, StoreDenied, StoreUnavailable
+from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected
+
+HIDDEN: Final = ".stingar"
+
+
+class LocalStore:
+    """A folder on this machine. It is made by the first write."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root = root
+        self.url = url
+        self._hidden = root / HIDDEN
+
+    def read(self, path: str) -> bytes:
+        with self._clear_errors(path):
+            return (self.root / path).read_bytes()
+
+    def etag(self, path: str) -> str | None:
+        with self._clear_errors(path):
+            try:
+                return _etag((self.root / path).stat())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
+        with self._clear_errors(path):
+            target = self.root / path
+            temporary = self._write_temporary(data)
+            try:
+                if expected is ANY_VERSION:
+                    _rename(temporary, target)
+                else:
+                    with self._locked(path):
+                        if self.etag(path) != expected:
+                            raise Conflict(f"{self.describe(path)} was replaced meanwhile")
+                        _rename(temporary, target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def remove(self, path: str) -> None:
+        with self._clear_errors(path):
+            (self.root / path).unlink(missing_ok=True)
+            for folder in (self.root / path).parents:
+                # rmdir refuses a folder that holds anything, so this removes empty ones only.
+                if folder == self.root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def find(self, folder: str) -> list[Entry]:
+        with self._clear_errors(folder):
+            return sorted(self._walk(folder.rstrip("/")), key=lambda entry: entry.path)
+
+    def children(self, folder: str) -> tuple[list[str], list[Entry]]:
+        with self._clear_errors(folder):
+            names: list[str] = []
+            entries: list[Entry] = []
+            for item in self._scan(folder.rstrip("/")):
+                if item.is_dir():
+                    names.append(item.name)
+                else:
+                    entries.extend(self._entry(item, folder.rstrip("/")))
+            return sorted(names), sorted(entries, key=lambda entry: entry.path)
+
+    def describe(self, path: str) -> str:
+        return str(self.root / path)
+
+    def _write_temporary(self, data: bytes) -> Path:
+        folder = self._hidden / "writing"
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                # Without this a power failure can leave the new name over missing bytes.
+                os.fsync(file.fileno())
+            # mkstemp makes private files; published objects are read by other accounts.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return Path(name)
+
+    @contextlib.contextmanager
+    def _locked(self, path: str) -> Iterator[None]:
+        """Hold one of 256 lock files; the kernel frees it when the process dies."""
+        folder = self._hidden / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / blake2b(path.encode(), digest_size=1).hexdigest()).open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _walk(self, folder: str) -> Iterator[Entry]:
+        for item in self._scan(folder):
+            if item.is_dir():
+                yield from self._walk(f"{folder}/{item.name}" if folder else item.name)
+            else:
+                yield from self._entry(item, folder)
+
+    def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root / folder) as items:
+                for item in items:
+                    if folder or item.name != HIDDEN:
+                        yield item
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def _entry(self, item: os.DirEntry[str], folder: str) -> Iterator[Entry]:
+        try:
+            stat = item.stat()
+        except FileNotFoundError:  # removed since the folder was listed
+            return
+        path = f"{folder}/{item.name}" if folder else item.name
+        modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+        yield Entry(path, _etag(stat), stat.st_size, modified)
+
+    @contextlib.contextmanager
+    def _clear_errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+            raise StoreDenied(
+                f"{self.describe(path)}: {error.strerror}; check the folder and its owner"
+            ) from error
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self.describe(path)}: {error.strerror or error}; check the disk"
+            ) from error
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    for attempt in range(5):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.replace(target)
+            return
+        except FileNotFoundError:  # the folder was empty, and removed in between
+            if attempt == 4:
+                raise
+
+
+def _etag(stat: os.stat_result) -> str:
+    """A rename gives a new inode and a new time, a copy keeps neither."""
+    return f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}"

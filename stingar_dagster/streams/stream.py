@@ -1,0 +1,167 @@
+"""The declaration of a stream.
+
+Here: the types a declaration is made of, and the engine's own columns that every stream
+publishes. Not here: any stream's content.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Final
+
+import polars as pl
+
+from stingar_dagster.streams.tables import DailyTable
+
+
+class FieldKind(StrEnum):
+    """What a field of a body may hold; anything else goes to `extra` as it was sent."""
+
+    TEXT = "text"
+    """A string. A number or boolean is published as its text, and kept in `extra` besides."""
+    INTEGER = "integer"
+    """A 64-bit integer, or its decimal digits as a string."""
+    PORT = "port"
+    """An integer from 0 to 65535, or its digits; 0 means that the sender did not know."""
+    LIST = "list"
+    """A list of strings; a single string counts as a list of one."""
+    PAIR = "pair"
+    """A list of exactly two strings, either of which may be empty."""
+    FREE = "free"
+    """A value of changing shape: always kept in `extra`."""
+
+
+PUBLISHED_TYPE: Final[dict[FieldKind, pl.DataType]] = {
+    FieldKind.TEXT: pl.String(),
+    FieldKind.INTEGER: pl.Int64(),
+    FieldKind.PORT: pl.Int64(),
+    FieldKind.LIST: pl.List(pl.String()),
+    FieldKind.PAIR: pl.List(pl.String()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field that bodies carry.
+
+    Attributes:
+        name: as published, and as bodies spell it.
+        kind: what it may hold.
+        meaning: one phrase for analysts.
+        aliases: other spellings in bodies.
+        separator: a string that is split into list items (LIST only).
+        inside: where bodies send an object instead, the first of these members that is a string
+            is taken, and the object is kept in `extra`.
+    """
+
+    name: str
+    kind: FieldKind
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    separator: str | None = None
+    inside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One published column, as readers see it."""
+
+    name: str
+    dtype: pl.DataType
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One kind of log.
+
+    Attributes:
+        name: prefix of its assets and folder in the lake.
+        title: its name for people.
+        hubs: patterns (`*`, `?`) of the Event Hubs that carry it.
+        time_fields: the body's fields that may hold the event's own time, the preferred first.
+        fields: the other fields bodies carry.
+        unwrap: objects whose members count as the body's own fields.
+        derived: columns computed from the typed fields.
+        steps: the column work, in order: each step's expressions replace or add columns. They see
+            every declared field as a typed column, and must depend on nothing but their row.
+        tables: the daily tables.
+        slot_minutes: length of a landed slot; divides 60.
+        code_version: raised when cleaning changes; landed hours that are run again are cleaned
+            anew where theirs differs.
+        late_after_hours: an event that arrives so long after its own time counts as late.
+    """
+
+    name: str
+    title: str
+    hubs: tuple[str, ...]
+    time_fields: tuple[str, ...]
+    fields: tuple[Field, ...]
+    derived: tuple[Column, ...]
+    steps: tuple[tuple[pl.Expr, ...], ...]
+    tables: tuple[DailyTable, ...]
+    code_version: str
+    unwrap: tuple[str, ...] = ()
+    slot_minutes: int = 15
+    late_after_hours: int = 1
+    _columns: tuple[Column, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_columns", tuple(self._declared_columns()))
+        names = [column.name for column in self._columns]
+        if len(set(names)) != len(names) or 60 % self.slot_minutes:
+            raise ValueError(
+                f"stream {self.name}: a column twice, or slots that don't fill an hour"
+            )
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every published column of an event, in the order it is written."""
+        return self._columns
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        return {column.name: column.dtype for column in self._columns}
+
+    def carries(self, event_hub: str) -> bool:
+        """Whether an Event Hub's captures belong to this stream."""
+        return any(fnmatchcase(event_hub, pattern) for pattern in self.hubs)
+
+    def table(self, name: str) -> DailyTable:
+        return next(table for table in self.tables if table.name == name)
+
+    def _declared_columns(self) -> Iterator[Column]:
+        yield TIME_COLUMN
+        derived = {column.name for column in self.derived}
+        for item in self.fields:
+            if item.kind is not FieldKind.FREE and item.name not in derived:
+                yield Column(item.name, PUBLISHED_TYPE[item.kind], item.meaning)
+        yield from self.derived
+        yield from ENGINE_COLUMNS
+
+
+TIME_COLUMN: Final = Column(
+    "@timestamp",
+    pl.String(),
+    "When the event was logged: UTC, ISO 8601 with milliseconds and Z",
+)
+
+ENGINE_COLUMNS: Final = (
+    Column(
+        "event_id",
+        pl.String(),
+        "Identity: namespace/hub/partition/sequence, with .0, .1, ... where a body held several",
+    ),
+    Column("enqueued_at", pl.String(), "When Event Hubs received the event (UTC)"),
+    Column(
+        "time_source",
+        pl.String(),
+        "Absent when @timestamp is the event's own; else enqueued or landed, which stood in for it",
+    ),
+    Column(
+        "extra",
+        pl.String(),
+        "A JSON object as text: fields that are not declared or did not fit their type, as sent",
+    ),
+)

@@ -1,0 +1,108 @@
+"""The declaration of a daily table: hourly partial aggregates that merge exactly into a day.
+
+A partial groups an hour's events by the table's keys and by what must be counted distinctly over
+the day; a day is the partials of its hours, grouped again. Sums, minima, maxima and distinct
+counts of grouped values come out exactly as if the day had been counted at once. Not here: where
+partials are kept (`lake`), and which tables a stream has (the stream's module).
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """One column of a daily table, as readers see it."""
+
+    name: str
+    dtype: pl.DataType
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class DailyTable:
+    """One daily table.
+
+    The expressions see an event's published columns, `time_us` and `enqueued_us` (Int64, epoch
+    microseconds), and nothing else.
+
+    Attributes:
+        name: the asset's and the folder's name, `daily_...`.
+        meaning: what a row is, in an analyst's words.
+        keys: expressions that name a row; they become the first columns.
+        distinct: expressions whose combinations are kept in the partials, to be counted exactly.
+        partial: aggregates over an hour's events of one combination.
+        merged: aggregates over the partials of one row; what is published besides the keys.
+        columns: every published column, keys first, in order.
+        where: which events count; None: all.
+        explode: a list of which each item counts by itself, under the expression's name.
+        descending: columns to sort by, largest first, before the keys.
+        quarantine_column: where quarantined events of the day's landed hours are counted, in a
+            row without keys.
+        order_by: partials are sorted by this column before they are merged, for aggregates that
+            look at neighbours.
+    """
+
+    name: str
+    meaning: str
+    keys: tuple[pl.Expr, ...]
+    partial: tuple[pl.Expr, ...]
+    merged: tuple[pl.Expr, ...]
+    columns: tuple[TableColumn, ...]
+    distinct: tuple[pl.Expr, ...] = ()
+    where: pl.Expr | None = None
+    explode: pl.Expr | None = None
+    descending: tuple[str, ...] = ()
+    quarantine_column: str | None = None
+    order_by: str | None = None
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        return {column.name: column.dtype for column in self.columns}
+
+    @property
+    def key_names(self) -> list[str]:
+        return [key.meta.output_name() for key in self.keys]
+
+    def partials(self, events: pl.DataFrame) -> pl.DataFrame:
+        """An hour's partial aggregates, from its events with duplicates removed."""
+        frame = events.lazy()
+        if self.where is not None:
+            frame = frame.filter(self.where)
+        if self.explode is not None:
+            name = self.explode.meta.output_name()
+            frame = frame.with_columns(self.explode).explode(
+                name, empty_as_null=False, keep_nulls=False
+            )
+        grouped = frame.group_by(*self.keys, *self.distinct).agg(*self.partial)
+        names = [*self.key_names, *(item.meta.output_name() for item in self.distinct)]
+        return grouped.sort(names, nulls_last=True).collect()
+
+    def merge(self, partials: pl.DataFrame, quarantined: int = 0) -> pl.DataFrame:
+        """The day's table from the partials of all its hours.
+
+        Args:
+            partials: the hours' partials, concatenated in order of time.
+            quarantined: quarantined events of the day's landed hours.
+        """
+        frame = partials.lazy()
+        if self.order_by is not None:
+            frame = frame.sort(self.order_by, maintain_order=True)
+        merged = (
+            frame.group_by(self.key_names)
+            .agg(*self.merged)
+            .select([pl.col(name).cast(dtype) for name, dtype in self.schema.items()])
+            .sort(
+                [*self.descending, *self.key_names],
+                descending=[True] * len(self.descending) + [False] * len(self.key_names),
+                nulls_last=True,
+            )
+            .collect()
+        )
+        if self.quarantine_column is None or not quarantined:
+            return merged
+        row = pl.DataFrame(
+            {self.quarantine_column: [quarantined]}, schema={self.quarantine_column: pl.Int64}
+        )
+        return pl.concat([merged, row], how="diagonal").select(list(self.schema))
