@@ -36,6 +36,9 @@ _LONGEST_VARINT: Final = 10
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
 """RFC 1951 without the zlib wrapper, which is what Avro calls `deflate`."""
 
+_ZLIB_CHECKSUM_BYTES: Final = 4
+"""The Python writers (avro, fastavro) leave most of zlib's checksum behind the deflate stream."""
+
 
 class DamageKind(StrEnum):
     """What is wrong with a stretch of a capture file."""
@@ -281,7 +284,7 @@ def inflate(payload: bytes | memoryview, limit: int) -> bytes:
         raise Malformed(DamageKind.TOO_LARGE, f"the block inflates to more than {limit:,} bytes")
     if not inflater.eof:
         raise Malformed(DamageKind.BAD_BLOCK, "the block's deflate stream has no end")
-    if inflater.unused_data:
+    if len(inflater.unused_data) > _ZLIB_CHECKSUM_BYTES:
         raise Malformed(DamageKind.BAD_BLOCK, "bytes are left after the block's deflate stream")
     return inflated
 

@@ -576,8 +576,9 @@ class _InStep:
         if not self._keys.size:
             return np.zeros(len(starts), np.bool_)
         keys = self._keys[np.minimum(starts, self._keys.size - 1)]
-        named: Bools = keys == ENQUEUED_TIME_KEY
-        return named & (ends - starts == len(ENQUEUED_TIME_KEY))
+        of_its_length = ends - starts == len(ENQUEUED_TIME_KEY)
+        named: Bools = (keys == ENQUEUED_TIME_KEY) & of_its_length
+        return named
 
     def _stretches(self, pos: Int64s) -> tuple[Int64s, Int64s]:
         """Where the string or bytes value at each position starts and ends."""

@@ -103,10 +103,19 @@ def _write_record(payload: io.BytesIO, record: CaptureRecord) -> None:
         "Body": record.body,
     }
     try:
+        _refuse_long_integers(record.system_properties)
+        _refuse_long_integers(record.properties)
         schemaless_writer(payload, _PARSED_SCHEMA, fields)
     except (TypeError, ValueError, OverflowError) as error:
         detail = f"record {record.sequence_number} can't be written: {error}"
         raise ValueError(detail) from error
+
+
+def _refuse_long_integers(properties: Mapping[str, Property]) -> None:
+    """fastavro would write them as doubles, which are other numbers."""
+    for name, value in properties.items():
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise OverflowError(f"the property {name!r} does not fit in 64 bits")
 
 
 def _us_time(moment: datetime) -> str:

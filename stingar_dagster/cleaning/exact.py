@@ -237,11 +237,11 @@ def _pieces(body: bytes) -> Iterator[tuple[int, bytes | Refusal]]:
     except msgspec.DecodeError as error:
         yield from _line_pieces(body, str(error))
         return
-    if list(members) == ["records"] and bytes(members["records"]).startswith(b"["):
-        if _duplicate_key(body) is None:
-            yield from _list_pieces(bytes(members["records"]), body)
-            return
-    yield -1, body
+    envelope = list(members) == ["records"] and bytes(members["records"]).startswith(b"[")
+    if envelope and _duplicate_key(body) is None:
+        yield from _list_pieces(bytes(members["records"]), body)
+    else:
+        yield -1, body
 
 
 def _list_pieces(text: bytes, body: bytes) -> Iterator[tuple[int, bytes | Refusal]]:

@@ -10,3 +10,5 @@ from stingar_dagster.streams.stream import Stream
 
 STREAMS: dict[str, Stream] = {stream.name: stream for stream in (STINGAR,)}
 """Every declared stream by name."""
+
+__all__ = ["STINGAR", "STREAMS", "Stream"]

@@ -501,4 +501,5 @@ STINGAR = Stream(
     steps=_STEPS,
     tables=_TABLES,
     code_version="1",
+    shape_field="type",
 )

@@ -90,7 +90,8 @@ class Stream:
         slot_minutes: length of a landed slot; divides 60.
         code_version: raised when cleaning changes; landed hours that are run again are cleaned
             anew where theirs differs.
-        late_after_hours: an event that arrives so long after its own time counts as late.
+        shape_field: the field that tells which other fields an event has; events that share it
+            are written together, which saves writing and removing empty fields.
     """
 
     name: str
@@ -104,7 +105,7 @@ class Stream:
     code_version: str
     unwrap: tuple[str, ...] = ()
     slot_minutes: int = 15
-    late_after_hours: int = 1
+    shape_field: str | None = None
     _columns: tuple[Column, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -134,11 +135,11 @@ def test_times_are_written_as_in_the_united_states(moment: datetime, text: str) 
         {"system_properties": {"x-opt-publisher": None}},
         {"properties": {"list": [1]}},
         {"properties": {"huge": 2**63}},
+        {"properties": {"flag": True}},
         {"body": "text"},
+        {"sequence_number": 2**63},
     ],
 )
 def test_what_can_not_be_written_is_refused(fields: Mapping[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
-        encode_capture([record(1, **fields)])
-    with pytest.raises(ValueError, match=r"."):
-        encode_capture([record(2**63)])
+        encode_capture([replace(record(1), **fields)])

@@ -1,0 +1,122 @@
+"""What is staged and not yet published, told by comparing state, never by remembering events.
+
+Each function compares what should be with what is, so it gives the same answer after a crash, a
+lost message or a restart. Not here: who acts on it (`pipeline`, Dagster's sensors).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from stingar_dagster.capture.discovery import Capture
+from stingar_dagster.lake.daily import hour_records, quarantined_on, sources_of_day
+from stingar_dagster.lake.lake import Lake, in_parallel
+from stingar_dagster.lake.layout import day_of, hour_key, hour_of_path, parse_hour
+from stingar_dagster.lake.ledger import Ledger, read_ledger
+from stingar_dagster.lake.publication import Record, read_record
+from stingar_dagster.lake.segments import landed_hour_of
+
+
+def by_landed_hour(lake: Lake, captures: Iterable[Capture]) -> dict[datetime, list[Capture]]:
+    """The stream's captures by landed hour, in order."""
+    hours: dict[datetime, list[Capture]] = {}
+    for capture in captures:
+        if lake.stream.carries(capture.name.event_hub):
+            hours.setdefault(capture.name.landed_hour, []).append(capture)
+    return dict(sorted(hours.items()))
+
+
+def unlanded(lake: Lake, captures: dict[datetime, list[Capture]]) -> dict[datetime, list[Capture]]:
+    """Landed hours with captures that the ledger does not have, with those captures.
+
+    An hour whose quarantine is not published yet is there too, with no captures.
+    """
+    ledgers = in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), captures)
+    missing: dict[datetime, list[Capture]] = {}
+    for (hour, listed), ledger in zip(captures.items(), ledgers, strict=True):
+        new = [capture for capture in listed if not is_landed(ledger, capture)]
+        if new or not _quarantine_is_published(lake, hour, ledger):
+            missing[hour] = new
+    return missing
+
+
+def is_landed(ledger: Ledger, capture: Capture) -> bool:
+    line = ledger.lines.get(capture.name.path)
+    return line is not None and line.etag == capture.etag
+
+
+def unpublished_hours(lake: Lake, landed_hours: Iterable[datetime]) -> dict[datetime, str]:
+    """Event hours that the given landed hours touch and whose publication does not show it.
+
+    Returns:
+        a text for each hour that changes with what is staged for it.
+    """
+    staged: dict[datetime, dict[str, set[str]]] = {}
+    hours = list(landed_hours)
+    ledgers = in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), hours)
+    for landed, ledger in zip(hours, ledgers, strict=True):
+        for key, names in ledger.segments().items():
+            staged.setdefault(parse_hour(key), {})[hour_key(landed)] = names
+    records = in_parallel(
+        lambda hour: read_record(lake.store, lake.layout.hour_record("events", hour)), staged
+    )
+    pending = {}
+    for (hour, by_landed), record in zip(staged.items(), records, strict=True):
+        published = _by_landed_hour(record)
+        changed = {
+            key: names for key, names in by_landed.items() if published.get(key, set()) != names
+        }
+        if changed:
+            pending[hour] = " ".join(sorted(set().union(*changed.values())))
+    for entry in lake.store.find(lake.layout.reopened()):
+        hour = parse_hour(entry.path.rsplit("/", 1)[-1])
+        pending.setdefault(hour, f"reopened {entry.etag}")
+    return dict(sorted(pending.items()))
+
+
+def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str]:
+    """Days of which a daily table does not show the published hours.
+
+    Returns:
+        a text for each day that changes with what its tables should be made from.
+    """
+    pending = {}
+    for day in sorted(set(days)):
+        hours = hour_records(lake, day)
+        quarantined = quarantined_on(lake, day)
+        for table in lake.stream.tables:
+            expected = sources_of_day(table, hours, quarantined if table.quarantine_column else 0)
+            record = read_record(lake.store, lake.layout.day_record(table.name, day))
+            if (record.made_from if record else ()) != expected:
+                pending[day] = " ".join(expected)
+                break
+    return pending
+
+
+def landed_hours(
+    lake: Lake, since: datetime | None = None, until: datetime | None = None
+) -> list[datetime]:
+    """Landed hours in [since, until) that have a ledger."""
+    found = (hour_of_path(entry.path) for entry in lake.store.find(lake.layout.ledgers))
+    return [
+        hour
+        for hour in found
+        if (since is None or hour >= since) and (until is None or hour < until)
+    ]
+
+
+def published_days(lake: Lake) -> list[datetime]:
+    """Days that have a published hour."""
+    found = lake.store.find(lake.layout.hour_records("events"))
+    return sorted({day_of(hour_of_path(entry.path)) for entry in found})
+
+
+def _by_landed_hour(record: Record | None) -> dict[str, set[str]]:
+    names: dict[str, set[str]] = {}
+    for name in record.made_from if record is not None else ():
+        names.setdefault(landed_hour_of(name), set()).add(name)
+    return names
+
+
+def _quarantine_is_published(lake: Lake, hour: datetime, ledger: Ledger) -> bool:
+    record = read_record(lake.store, lake.layout.hour_record("quarantine", hour))
+    return set(record.made_from if record else ()) == ledger.rejected()

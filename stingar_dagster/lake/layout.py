@@ -1,0 +1,103 @@
+"""Every path in the lake. The published ones are a contract with readers.
+
+Nothing but published objects stands under `events/` and `daily/`: readers glob them. Times are
+UTC; no text from an event is ever part of a path.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def hour_key(hour: datetime) -> str:
+    """`2022-05-19T17`: an hour in ledgers and records."""
+    return hour.strftime("%Y-%m-%dT%H")
+
+
+def parse_hour(key: str) -> datetime:
+    return datetime.strptime(key, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+
+
+def day_of(hour: datetime) -> datetime:
+    return hour.replace(hour=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one stream, relative to the lake's root."""
+
+    stream: str
+
+    # ---- published
+
+    def events(self, hour: datetime) -> str:
+        return f"{self.stream}/events/{_hour(hour)}/events.json"
+
+    def daily(self, table: str, day: datetime) -> str:
+        return f"{self.stream}/daily/{table}/{_day(day)}/{table}.json"
+
+    def quarantine(self, landed_hour: datetime) -> str:
+        return f"{self.stream}/quarantine/{_hour(landed_hour)}/quarantine.json"
+
+    def ledger(self, landed_hour: datetime) -> str:
+        return f"{self.stream}/ledger/{_hour(landed_hour)}/ledger.json"
+
+    @property
+    def ledgers(self) -> str:
+        return f"{self.stream}/ledger"
+
+    def schema(self, name: str) -> str:
+        return f"{self.stream}/schema/{name}"
+
+    # ---- internal
+
+    def segments(self, event_hour: datetime) -> str:
+        """Folder of the segments of one event hour."""
+        return f"{self.stream}/segments/{_hour(event_hour)}"
+
+    def segment(self, event_hour: str, name: str) -> str:
+        return f"{self.segments(parse_hour(event_hour))}/{name}"
+
+    def rejected(self, landed_hour: datetime, name: str) -> str:
+        """What one landed slot could not make into events."""
+        return f"{self.stream}/segments/rejected/{_hour(landed_hour)}/{name}"
+
+    def partial(self, table: str, hour: datetime, name: str) -> str:
+        return f"{self.stream}/rollups/{table}/{_hour(hour)}/{name}"
+
+    def hour_record(self, kind: str, hour: datetime) -> str:
+        """What a published hour was made from; `kind` is `events` or `quarantine`."""
+        return f"{self.stream}/state/{kind}/{_day(hour)}/{hour:%H}.json"
+
+    def hour_records(self, kind: str, day: datetime | None = None) -> str:
+        folder = f"{self.stream}/state/{kind}"
+        return folder if day is None else f"{folder}/{_day(day)}"
+
+    def day_record(self, table: str, day: datetime) -> str:
+        return f"{self.stream}/state/daily/{table}/{_day(day)}.json"
+
+    def reopened(self, event_hour: datetime | None = None) -> str:
+        """Marks of event hours that lost a segment, until they are published again."""
+        folder = f"{self.stream}/state/reopened"
+        return folder if event_hour is None else f"{folder}/{hour_key(event_hour)}"
+
+    @property
+    def marks(self) -> str:
+        return f"{self.stream}/state/marks.json"
+
+
+def hour_of_path(path: str) -> datetime:
+    """The hour in the folders of an hour's path."""
+    parts = path.split("/")
+    date = next(part[5:] for part in parts if part.startswith("date="))
+    hour = next((part[5:] for part in parts if part.startswith("hour=")), None)
+    if hour is None:
+        hour = parts[-1].removesuffix(".json")
+    return parse_hour(f"{date}T{hour}")
+
+
+def _day(day: datetime) -> str:
+    return f"date={day:%Y-%m-%d}"
+
+
+def _hour(hour: datetime) -> str:
+    return f"date={hour:%Y-%m-%d}/hour={hour:%H}"

@@ -1,0 +1,103 @@
+"""How a published object is replaced, and the record of what it was made from.
+
+The object's version is read first, then what it is made from, and it is replaced only if its
+version is still that one. So of two writers the one that saw less starts again, and a record never
+claims more than its object holds. Not here: what objects hold (`hours`, `daily`, `quarantine`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from stingar_dagster.errors import Conflict, UnknownFormat
+from stingar_dagster.storage import Store
+
+FORMAT: Final = 1
+_ATTEMPTS: Final = 20
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What a published object was made from, and what it holds.
+
+    Attributes:
+        format: version of this structure.
+        made_from: names of the sources, sorted.
+        rows: events or rows in the object; where there are none, there is no object.
+        duplicates: events left out because their identity was there already.
+        size: of the object, in bytes.
+        partials: for an event hour, the path of each daily table's partial aggregates.
+    """
+
+    format: int = FORMAT
+    made_from: tuple[str, ...] = ()
+    rows: int = 0
+    duplicates: int = 0
+    size: int = 0
+    partials: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An object about to be published: its record, and its bytes (None: no rows, no object)."""
+
+    record: Record
+    data: bytes | None
+
+
+_decode = msgspec.json.Decoder(Record).decode
+
+
+def read_record(store: Store, path: str) -> Record | None:
+    """The record at `path`, None where nothing was published yet.
+
+    Raises:
+        UnknownFormat: a newer release wrote it.
+    """
+    try:
+        record = _decode(store.read(path))
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise UnknownFormat(
+            f"{store.describe(path)} is not a record ({error}); remove it and run again"
+        ) from error
+    if record.format > FORMAT:
+        raise UnknownFormat(f"{store.describe(path)} was written by a newer release; upgrade")
+    return record
+
+
+def publish(
+    store: Store, path: str, record_path: str, make: Callable[[], Draft]
+) -> tuple[Record, Record | None]:
+    """Replace the object at `path` by what `make` gives, then its record.
+
+    Args:
+        store: where both stand.
+        path: of the published object.
+        record_path: of its record.
+        make: reads the sources and builds the object; called again where another process
+            replaced the object, or removed a source, in between.
+
+    Returns:
+        the new record, and the one before it.
+
+    Raises:
+        Conflict: others kept replacing the object.
+    """
+    for _ in range(_ATTEMPTS):
+        version, record_version = store.etag(path), store.etag(record_path)
+        try:
+            before = read_record(store, record_path)
+            draft = make()
+            if draft.data is not None:
+                store.write(path, draft.data, expected=version)
+            elif version is not None:
+                store.remove(path)
+            encoded = msgspec.json.encode(draft.record, order="deterministic")
+            store.write(record_path, encoded, expected=record_version)
+        except (Conflict, FileNotFoundError):
+            continue
+        return draft.record, before
+    raise Conflict(f"{store.describe(path)} is being replaced by others; run it again")

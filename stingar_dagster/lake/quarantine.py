@@ -1,0 +1,124 @@
+"""Quarantine: what could not become an event, with reason, place and raw bytes.
+
+Internally a segment for each landed slot, like events; published as one object a landed hour. Not
+here: why something is rejected (`cleaning.reasons`).
+"""
+
+import base64
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+
+from stingar_dagster.lake.lake import Lake, in_parallel
+from stingar_dagster.lake.ledger import read_ledger
+from stingar_dagster.lake.lines import json_lines
+from stingar_dagster.lake.publication import Draft, Record, publish
+from stingar_dagster.lake.segments import collect_orphans, decode
+from stingar_dagster.streams.expressions import iso_time
+
+REJECTED_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "capture": pl.String(),
+    "source": pl.String(),
+    "partition": pl.Int64(),
+    "sequence": pl.Int64(),
+    "sub": pl.Int32(),
+    "enqueued_us": pl.Int64(),
+    "reason": pl.String(),
+    "detail": pl.String(),
+    "body": pl.Binary(),
+}
+"""`sequence` is null for a damaged part of a capture, which holds no readable event."""
+
+REJECTED_ORDER: Final = ["capture", "sequence", "sub", "detail"]
+
+COLUMNS: Final[dict[str, str]] = {
+    "event_id": "Identity, absent for a damaged part of a capture",
+    "reason": "Short code of why it could not become an event",
+    "detail": "Where in the body or capture, and what was found",
+    "capture": "Path of the capture in landing",
+    "partition": "Partition of the Event Hub",
+    "sequence_number": "Of the event in its partition",
+    "enqueued_at": "When Event Hubs received it (UTC)",
+    "body": "The raw bytes, base64",
+}
+"""Published columns and their meanings."""
+
+
+class QuarantineLine(msgspec.Struct, frozen=True):
+    """One published line; see `COLUMNS`."""
+
+    reason: str
+    capture: str
+    partition: int
+    body: str
+    event_id: str | None = None
+    detail: str = ""
+    sequence_number: int | None = None
+    enqueued_at: str | None = None
+
+    @property
+    def raw(self) -> bytes:
+        return base64.b64decode(self.body)
+
+
+def publish_quarantine(lake: Lake, landed_hour: datetime) -> Record:
+    """Publish a landed hour's quarantine from what its ledger names."""
+    layout, store = lake.layout, lake.store
+
+    def make() -> Draft:
+        names = tuple(sorted(read_ledger(store, layout, landed_hour).rejected()))
+        collect_orphans(store, store.find(layout.rejected(landed_hour, "")), set(names))
+        frame = read_rejected(lake, landed_hour, names)
+        data = json_lines(_published(frame)) if len(frame) else None
+        return Draft(Record(made_from=names, rows=len(frame), size=len(data or b"")), data)
+
+    record, _ = publish(
+        store, layout.quarantine(landed_hour), layout.hour_record("quarantine", landed_hour), make
+    )
+    return record
+
+
+def read_rejected(lake: Lake, landed_hour: datetime, names: tuple[str, ...]) -> pl.DataFrame:
+    """What segments hold, sorted by capture and place."""
+    frames = in_parallel(
+        lambda name: decode(
+            lake.store.read(lake.layout.rejected(landed_hour, name)), REJECTED_SCHEMA
+        ),
+        names,
+    )
+    return pl.concat([pl.DataFrame(schema=REJECTED_SCHEMA), *frames]).sort(
+        REJECTED_ORDER, nulls_last=True, maintain_order=True
+    )
+
+
+def read_quarantine(lake: Lake, landed_hour: datetime) -> Iterator[QuarantineLine]:
+    """The published lines of a landed hour."""
+    try:
+        data = lake.store.read(lake.layout.quarantine(landed_hour))
+    except FileNotFoundError:
+        return
+    decode_line: Any = msgspec.json.Decoder(QuarantineLine).decode
+    for line in data.splitlines():
+        yield decode_line(line)
+
+
+def _published(frame: pl.DataFrame) -> pl.DataFrame:
+    number = pl.concat_str("source", pl.lit("/"), "sequence")
+    event_id = (
+        pl.when(pl.col("sub") >= 0)
+        .then(pl.concat_str(number, pl.lit("."), "sub"))
+        .otherwise(number)
+    )
+    return frame.select(
+        event_id.alias("event_id"),
+        "reason",
+        "detail",
+        "capture",
+        "partition",
+        pl.col("sequence").alias("sequence_number"),
+        iso_time(pl.col("enqueued_us")).alias("enqueued_at"),
+        pl.col("body").bin.encode("base64"),
+    )

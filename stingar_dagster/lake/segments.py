@@ -1,0 +1,80 @@
+"""Segments: cleaned events of one (event hour, landed slot), columnar, internal, rebuilt at will.
+
+A segment's name ends with a digest of its content, so a segment is never changed, writing it twice
+is harmless, and the ledger says which ones count. Parquet, because its bytes depend on nothing but
+the values. Not here: how events become segments (`pipeline`).
+"""
+
+import io
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+import polars as pl
+
+from stingar_dagster.lake.layout import hour_key
+from stingar_dagster.storage import Entry, Store
+from stingar_dagster.streams import Stream
+
+ORPHAN_AGE = timedelta(hours=6)
+"""Longer than any run takes from its first segment to its commit."""
+
+ENGINE_SCHEMA: dict[str, pl.DataType] = {
+    "capture": pl.String(),
+    "source": pl.String(),
+    "sequence": pl.Int64(),
+    "sub": pl.Int32(),
+    "time_us": pl.Int64(),
+    "enqueued_us": pl.Int64(),
+}
+"""Columns that every segment has; `source` is namespace/hub/partition."""
+
+ORDER = ["capture", "sequence", "sub"]
+"""Rows of a segment are sorted by these, file order deciding between equals."""
+
+
+def segment_schema(stream: Stream) -> dict[str, pl.DataType]:
+    """Every column that a stream's segments may have."""
+    computed = ("@timestamp", "event_id", "enqueued_at")
+    return ENGINE_SCHEMA | {n: t for n, t in stream.schema.items() if n not in computed}
+
+
+def encode(frame: pl.DataFrame) -> bytes:
+    """A frame's bytes; columns without any value are left out."""
+    filled = [column.name for column in frame if column.null_count() < len(column)]
+    buffer = io.BytesIO()
+    frame.select(filled).write_parquet(buffer, compression="lz4", statistics=False)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, schema: dict[str, pl.DataType]) -> pl.DataFrame:
+    """The frame with every column of the schema."""
+    frame = pl.read_parquet(io.BytesIO(data))
+    missing = [pl.lit(None, dtype=t).alias(n) for n, t in schema.items() if n not in frame.columns]
+    return frame.with_columns(missing).select(list(schema))
+
+
+def segment_name(landed_hour: datetime, slot: int, data: bytes) -> str:
+    """Such as `2022-05-19T17-15-4f0c2b9e8d7a6153.parquet`: landed hour, slot, digest."""
+    return f"{hour_key(landed_hour)}-{slot:02d}-{digest(data)}.parquet"
+
+
+def landed_hour_of(name: str) -> str:
+    """The landed hour in a segment's name."""
+    return name[:13]
+
+
+def collect_orphans(store: Store, entries: list[Entry], named: set[str]) -> None:
+    """Remove segments that no ledger names and that no run can be about to commit.
+
+    Writing a segment again renews its age, so one that is old was left by a run that died, or was
+    superseded.
+    """
+    cutoff = datetime.now(UTC) - ORPHAN_AGE
+    for entry in entries:
+        name = entry.path.rsplit("/", 1)[-1]
+        if name not in named and entry.modified is not None and entry.modified < cutoff:
+            store.remove(entry.path)
+
+
+def digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

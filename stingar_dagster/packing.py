@@ -1,0 +1,161 @@
+"""Log lines to Capture files in landing, as Event Hubs Capture would write them.
+
+For on-premises use, replays, the demo and tests. Sequence numbers of a partition go on from what
+is in landing, without a gap. Not here: the file format (`capture.writer`).
+"""
+
+import contextlib
+import fcntl
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from stingar_dagster.capture.discovery import Capture, Landing
+from stingar_dagster.capture.reader import read_captures
+from stingar_dagster.capture.writer import CaptureRecord, encode_capture
+from stingar_dagster.errors import UsageError
+from stingar_dagster.storage.local import HIDDEN, LocalStore
+
+CAPTURE_BYTES = 32 * 1024 * 1024
+"""A capture is closed at about so many bytes of bodies, as Capture's size window does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where the captures claim to come from."""
+
+    namespace: str = "local"
+    event_hub: str = "stingar"
+    partitions: int = 4
+
+
+class Packer:
+    """Writes captures for one hub. One packer at a time: sequence numbers must not fork.
+
+    Args:
+        landing: where captures go.
+        hub: namespace, Event Hub and number of partitions.
+    """
+
+    def __init__(self, landing: Landing, hub: Hub) -> None:
+        self._landing = landing
+        self._hub = hub
+        self._next: dict[int, int] = {}
+        self._last_start: dict[int, datetime] = {}
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other packers on this landing folder out, and learn where to go on.
+
+        Raises:
+            UsageError: another one is at work.
+        """
+        with _lock(self._landing):
+            self._resume()
+            yield
+
+    def pack(self, bodies: Sequence[bytes], received: datetime) -> list[str]:
+        """Write one capture a partition, the bodies spread evenly over them.
+
+        Args:
+            bodies: one an event, in order of arrival.
+            received: when Event Hubs would have received them (UTC): the landed hour.
+
+        Returns:
+            the names of the captures.
+        """
+        written = []
+        for partition in range(self._hub.partitions):
+            share = bodies[partition :: self._hub.partitions]
+            for chunk in _chunks(share):
+                written.append(self._write(partition, chunk, received))
+        return written
+
+    def _write(self, partition: int, bodies: Sequence[bytes], received: datetime) -> str:
+        received = received.astimezone(UTC)
+        start = received.replace(microsecond=0)
+        last = self._last_start.get(partition)
+        if last is not None and start <= last:
+            # Names are windows' starts: one a second and partition.
+            start = last + timedelta(seconds=1)
+        number = self._next.get(partition, 0)
+        milliseconds = int(received.timestamp() * 1000)
+        records = [
+            CaptureRecord(
+                sequence_number=number + index,
+                offset=str((number + index) * 512),
+                enqueued=received,
+                body=body,
+                system_properties={"x-opt-enqueued-time": milliseconds},
+            )
+            for index, body in enumerate(bodies)
+        ]
+        path = self._landing.format.path(
+            self._hub.namespace, self._hub.event_hub, partition, start
+        )
+        self._landing.store.write(path, encode_capture(records), expected=None)
+        self._next[partition] = number + len(bodies)
+        self._last_start[partition] = start
+        return path
+
+    def _resume(self) -> None:
+        """Find each partition's last capture and its last sequence number."""
+        since = datetime(1970, 1, 1, tzinfo=UTC)
+        until = datetime.now(UTC) + timedelta(days=366)
+        by_partition: dict[int, list[Capture]] = {}
+        for capture in self._landing.between(since, until.replace(minute=0, second=0)).captures:
+            name = capture.name
+            if (name.namespace, name.event_hub) == (self._hub.namespace, self._hub.event_hub):
+                by_partition.setdefault(name.partition, []).append(capture)
+        for partition, captures in by_partition.items():
+            captures.sort(key=lambda capture: capture.name.start)
+            self._last_start[partition] = captures[-1].name.start
+            for capture in reversed(captures):
+                sequence = read_captures([self._landing.read(capture)]).records.sequence
+                if len(sequence):
+                    self._next[partition] = int(sequence.max()) + 1
+                    break
+
+
+def _chunks(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    start, size = 0, 0
+    for index, body in enumerate(bodies):
+        if index > start and size + len(body) > CAPTURE_BYTES:
+            yield bodies[start:index]
+            start, size = index, 0
+        size += len(body)
+    if start < len(bodies):
+        yield bodies[start:]
+
+
+@contextlib.contextmanager
+def _lock(landing: Landing) -> Iterator[None]:
+    store = landing.store
+    if not isinstance(store, LocalStore):
+        # Create-only writes still refuse a second packer that picks the same second.
+        yield
+        return
+    folder = Path(store.root) / HIDDEN
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "packing").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"{store.url}: another 'stingar land' or demo is writing captures there; "
+                "wait for it, or choose another STINGAR_LANDING"
+            ) from None
+        yield
+
+
+def batches(bodies: Iterable[bytes], count: int = 50_000) -> Iterator[list[bytes]]:
+    """Bodies in lists of at most `count`."""
+    batch: list[bytes] = []
+    for body in bodies:
+        batch.append(body)
+        if len(batch) == count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

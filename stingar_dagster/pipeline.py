@@ -1,0 +1,187 @@
+"""The three steps: land_hour, publish_hour, roll_day.
+
+Each is a pure function of what stands before it, commits by one atomic write, and can be run
+again in any order, at any time, by any number of processes. Not here: Dagster, and the formats of
+the files that the steps read and write (`lake`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from stingar_dagster.capture.discovery import Capture, Landing
+from stingar_dagster.capture.names import CaptureFormat
+from stingar_dagster.cleaning.clean import Cleaner, Rules
+from stingar_dagster.errors import Conflict
+from stingar_dagster.lake.daily import publish_daily
+from stingar_dagster.lake.hours import publish_events
+from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.layout import parse_hour
+from stingar_dagster.lake.ledger import Ledger, read_ledger, write_ledger
+from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.quarantine import publish_quarantine
+from stingar_dagster.lake.schema import publish_schema
+from stingar_dagster.lake.slots import Outcome, SlotWriter, batches_of, parts_of, slot_of
+from stingar_dagster.settings import Settings
+from stingar_dagster.storage import open_store
+from stingar_dagster.streams import Stream
+
+_ATTEMPTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What land_hour did.
+
+    Attributes:
+        ledger: the hour's ledger, as committed.
+        decoded: captures that were decoded; 0 where the ledger was up to date.
+        waiting: captures that look half-written and will be tried again.
+        quarantine: what was published of the hour's quarantine.
+        changed_hours: event hours for which other segments count now.
+    """
+
+    ledger: Ledger
+    decoded: int
+    waiting: list[Capture]
+    quarantine: Record
+    changed_hours: list[datetime] = field(default_factory=list)
+
+    def total(self, name: str) -> int:
+        """A sum over the captures: records, events, cleaned, quarantined or size."""
+        return sum(getattr(line, name) for line in self.ledger.lines.values())
+
+
+class Pipeline:
+    """One stream's steps over one landing folder and one lake.
+
+    Args:
+        settings: where things are, and the rules of cleaning.
+        stream: whose captures are processed.
+    """
+
+    def __init__(self, settings: Settings, stream: Stream) -> None:
+        self.settings = settings
+        self.stream = stream
+        self.landing = Landing(
+            open_store(settings.landing, "STINGAR_LANDING"), CaptureFormat(settings.capture_format)
+        )
+        self.lake = Lake(open_store(settings.lake, "STINGAR_LAKE"), stream)
+        self._cleaner = Cleaner(stream, Rules(settings.start, settings.max_body_bytes))
+
+    def land_hour(
+        self, landed_hour: datetime, *, again: bool = False, captures: list[Capture] | None = None
+    ) -> Landed:
+        """Bring one landed hour's segments, quarantine and ledger up to date.
+
+        Args:
+            landed_hour: UTC, whole hour.
+            again: decode every capture that is still in landing, also those that the ledger has.
+            captures: the hour's captures, where the caller has just listed them.
+
+        Raises:
+            Conflict: other processes kept committing this hour.
+            StoreUnavailable, StoreDenied: landing or the lake can't be read or written.
+        """
+        for _ in range(_ATTEMPTS):
+            listed = self.landing.hour(landed_hour) if captures is None else captures
+            listed = [item for item in listed if self.stream.carries(item.name.event_hub)]
+            captures = None
+            before = read_ledger(self.lake.store, self.lake.layout, landed_hour)
+            try:
+                outcome, decoded = self._land(landed_hour, listed, before, again)
+                after = Ledger(outcome.lines, before.version)
+                changed = _changed_hours(before, after)
+                if after.lines != before.lines:
+                    self._mark_reopened(before, after)
+                    write_ledger(self.lake.store, self.lake.layout, landed_hour, after)
+                    self._mark_reopened(before, after)
+            except (Conflict, FileNotFoundError):
+                # Another run committed, or a capture or segment went away: look again.
+                continue
+            record = publish_quarantine(self.lake, landed_hour)
+            return Landed(after, decoded, outcome.waiting, record, changed)
+        raise Conflict(f"landed hour {landed_hour:%Y-%m-%d %H}:00 keeps changing; run it again")
+
+    def publish_hour(self, event_hour: datetime) -> Record:
+        """Publish one event hour from its segments.
+
+        Raises:
+            Conflict: other processes kept publishing this hour.
+            StoreUnavailable, StoreDenied: the lake can't be read or written.
+        """
+        publish_schema(self.lake)
+        return publish_events(self.lake, event_hour)
+
+    def roll_day(self, day: datetime, tables: Iterable[str] | None = None) -> dict[str, Record]:
+        """Publish one day's tables (default: all) from its hours' partial aggregates.
+
+        Raises:
+            Conflict: other processes kept publishing this day.
+            StoreUnavailable, StoreDenied: the lake can't be read or written.
+        """
+        names = [table.name for table in self.stream.tables] if tables is None else tables
+        return publish_daily(self.lake, day, tuple(names))
+
+    def _land(
+        self, landed_hour: datetime, listed: list[Capture], ledger: Ledger, again: bool
+    ) -> tuple[Outcome, int]:
+        """Redo the slots that need it; returns all the hour's lines, and how many were decoded."""
+        writer = SlotWriter(
+            self.lake, self.landing, self._cleaner, landed_hour, self.settings.torn_after
+        )
+        slots: dict[int, list[Capture]] = {}
+        for capture in listed:
+            slot = slot_of(capture.name.start, self.stream.slot_minutes)
+            slots.setdefault(slot, []).append(capture)
+        present = {capture.name.path for capture in listed}
+        stale = {
+            slot: captures
+            for slot, captures in slots.items()
+            if again or not all(self._is_up_to_date(ledger, capture) for capture in captures)
+        }
+        outcome = Outcome(
+            {name: line for name, line in ledger.lines.items() if line.slot not in stale}
+        )
+        parts = [part for slot in sorted(stale) for part in parts_of(slot, stale[slot])]
+        decoded = 0
+        for batch in batches_of(parts):
+            done = writer.write(batch)
+            decoded += len(done.lines)
+            outcome.lines |= done.lines
+            outcome.waiting += done.waiting
+        for slot in stale:
+            gone = [
+                line
+                for name, line in sorted(ledger.lines.items())
+                if line.slot == slot and name not in present
+            ]
+            if gone:
+                outcome.lines |= writer.keep(gone)
+        return outcome, decoded
+
+    def _is_up_to_date(self, ledger: Ledger, capture: Capture) -> bool:
+        line = ledger.lines.get(capture.name.path)
+        return (
+            line is not None
+            and line.etag == capture.etag
+            and line.code_version == self.stream.code_version
+        )
+
+    def _mark_reopened(self, before: Ledger, after: Ledger) -> None:
+        """Remember hours that only lose segments: no ledger leads to them any more.
+
+        Marked before the commit, so that a crash after it can't lose them, and after it, because
+        an hour published in between takes the mark away.
+        """
+        for key in before.segments().keys() - after.segments().keys():
+            self.lake.store.write(self.lake.layout.reopened(parse_hour(key)), b"")
+
+
+def _changed_hours(before: Ledger, after: Ledger) -> list[datetime]:
+    old, new = before.segments(), after.segments()
+    changed = (key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return sorted(map(parse_hour, changed))
+
+
