@@ -1,0 +1,340 @@
+"""The assets of a stream: captures, landed events, quarantine, cleaned events, daily tables.
+
+A factory, because every stream has the same. Here: what Dagster shows and runs. Not here: what the
+steps do (`pipeline`), and when they run (`sensors`).
+See https://docs.dagster.io/guides/build/assets
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dagster as dg
+
+from stingar_dagster import checks, partitions
+from stingar_dagster.errors import StingarError, Transient
+from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
+from stingar_dagster.lake.quarantine import publish_quarantine, read_quarantine
+from stingar_dagster.lake.schema import duckdb_type
+from stingar_dagster.pipeline import Landed
+from stingar_dagster.resources import PipelineResource
+from stingar_dagster.settings import Settings
+from stingar_dagster.streams.stream import Column, Stream
+from stingar_dagster.streams.tables import TableColumn
+
+AUTOMATIC_TAG: Final = "stingar/asked_by"
+"""On runs that sensors and `stingar run` ask for: they decode only what is new. A run without it
+was asked for by a person, and does its partitions from scratch."""
+
+OWNERS: Final = ["team:stingar"]
+_RETRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAssets:
+    """One stream's assets, and the keys by which jobs select them."""
+
+    definitions: tuple[dg.AssetsDefinition | dg.AssetSpec, ...]
+    captures: dg.AssetKey
+    landed: dg.AssetKey
+    quarantined: dg.AssetKey
+    cleaned: dg.AssetKey
+    daily: tuple[dg.AssetKey, ...]
+
+
+def stream_assets(stream: Stream, settings: Settings) -> StreamAssets:
+    """Build the assets of one stream, under its name as key prefix."""
+    keys = StreamAssets(
+        definitions=(),
+        captures=dg.AssetKey([stream.name, "captures"]),
+        landed=dg.AssetKey([stream.name, "landed_events"]),
+        quarantined=dg.AssetKey([stream.name, "quarantined_events"]),
+        cleaned=dg.AssetKey([stream.name, "cleaned_events"]),
+        daily=tuple(dg.AssetKey([stream.name, table.name]) for table in stream.tables),
+    )
+    definitions = (
+        _captures(stream, settings, keys),
+        _landed_events(stream, settings, keys),
+        _quarantined_events(stream, settings, keys),
+        _cleaned_events(stream, settings, keys),
+        _daily_tables(stream, settings, keys),
+    )
+    return StreamAssets(
+        definitions, keys.captures, keys.landed, keys.quarantined, keys.cleaned, keys.daily
+    )
+
+
+def _captures(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        keys.captures,
+        partitions_def=partitions.landed_hours(settings),
+        group_name="landing",
+        kinds={"azure", "avro"},
+        owners=OWNERS,
+        description=(
+            f"Capture files with {stream.title} as Event Hubs Capture landed them, by the hour in "
+            "their names: when they arrived. Immutable, and the only source of truth; this "
+            "system never writes them."
+        ),
+        metadata={"landing": settings.landing, "name format": settings.capture_format},
+    )
+
+
+def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=keys.landed,
+        deps=[keys.captures],
+        partitions_def=partitions.landed_hours(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(24),
+        check_specs=[
+            checks.counts_spec(
+                keys.landed, "Every event of every capture is cleaned or quarantined, once"
+            )
+        ],
+        group_name="landing",
+        kinds={"polars", "parquet"},
+        owners=OWNERS,
+        code_version=stream.code_version,
+        metadata={"ledger": _place(settings, stream, "ledger/date=*/hour=*/ledger.json")},
+        description=(
+            "Decodes and cleans the captures of one landed hour into segments, one for each hour "
+            "that events were logged in, and writes the ledger: a line a capture with what became "
+            "of its events. Only slots with new captures are decoded again; a run started by hand "
+            "decodes all of them."
+        ),
+    )
+    def landed_events(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> dg.MaterializeResult[None]:
+        with _reported(context):
+            steps = pipeline.open(stream.name)
+            again = AUTOMATIC_TAG not in context.run.tags
+            landed: dict[Any, Landed] = {}
+            for key in context.partition_keys:
+                hour = partitions.parse_hour_key(key)
+                outcome = landed[hour] = steps.land_hour(hour, again=again)
+                for capture in outcome.waiting:
+                    context.log.warning(
+                        f"{capture.name.path} looks half-written; it is tried again later"
+                    )
+                context.add_asset_metadata(
+                    {
+                        "dagster/row_count": outcome.total("cleaned"),
+                        "captures": len(outcome.ledger.lines),
+                        "decoded now": outcome.decoded,
+                        "events": outcome.total("events"),
+                        "quarantined": outcome.total("quarantined"),
+                        "damaged captures": sum(
+                            bool(line.damage) for line in outcome.ledger.lines.values()
+                        ),
+                        "waiting captures": len(outcome.waiting),
+                        "event hours changed": len(outcome.changed_hours),
+                        "ledger": dg.MetadataValue.path(
+                            steps.lake.store.describe(steps.lake.layout.ledger(hour))
+                        ),
+                    },
+                    partition_key=key,
+                )
+            problems = checks.landed_problems(steps.lake, landed)
+            return dg.MaterializeResult(
+                check_results=[checks.result(problems, len(landed), "landed hours")]
+            )
+
+    return landed_events
+
+
+def _quarantined_events(
+    stream: Stream, settings: Settings, keys: StreamAssets
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=keys.quarantined,
+        deps=[dg.AssetDep(keys.landed, partition_mapping=partitions.same_window())],
+        partitions_def=partitions.landed_hours(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(24),
+        group_name="landing",
+        kinds={"json"},
+        owners=OWNERS,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                [
+                    dg.TableColumn(
+                        name,
+                        "BIGINT" if name in ("partition", "sequence_number") else "VARCHAR",
+                        meaning,
+                    )
+                    for name, meaning in QUARANTINE_COLUMNS.items()
+                ]
+            ),
+            "published": _place(settings, stream, "quarantine/date=*/hour=*/quarantine.json"),
+        },
+        description=(
+            "What could not become an event, by landed hour: a reason, where it stood, and the "
+            "raw bytes. After a fix, `stingar quarantine replay` gives it another try."
+        ),
+    )
+    def quarantined_events(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
+        with _reported(context):
+            lake = pipeline.open(stream.name).lake
+            for key in context.partition_keys:
+                hour = partitions.parse_hour_key(key)
+                record = publish_quarantine(lake, hour)
+                reasons: dict[str, int] = {}
+                for line in read_quarantine(lake, hour):
+                    reasons[line.reason] = reasons.get(line.reason, 0) + 1
+                context.add_asset_metadata(
+                    {
+                        "dagster/row_count": record.rows,
+                        **{f"reason {reason}": count for reason, count in sorted(reasons.items())},
+                        **_published(
+                            lake.store.describe(lake.layout.quarantine(hour)), record.rows
+                        ),
+                    },
+                    partition_key=key,
+                )
+
+    return quarantined_events
+
+
+def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=keys.cleaned,
+        deps=[dg.AssetDep(keys.landed, partition_mapping=partitions.same_window())],
+        partitions_def=partitions.event_hours(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(24),
+        check_specs=[
+            checks.counts_spec(
+                keys.cleaned, "The published object holds every staged event once, and no other"
+            )
+        ],
+        group_name="events",
+        kinds={"polars", "json"},
+        owners=OWNERS,
+        metadata={
+            "dagster/column_schema": _column_schema(stream.columns),
+            "published": _place(settings, stream, "events/date=*/hour=*/events.json"),
+        },
+        description=(
+            "Cleaned events by the UTC hour they were logged in: one JSON-lines object an hour, "
+            "sorted by time, every captured event once. A late event opens its old hour again. "
+            "The partition is when things happened, not when they arrived, so an hour can hold "
+            "events of many landed hours."
+        ),
+    )
+    def cleaned_events(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> dg.MaterializeResult[None]:
+        with _reported(context):
+            steps = pipeline.open(stream.name)
+            published = {}
+            for key in context.partition_keys:
+                hour = partitions.parse_hour_key(key)
+                record = published[hour] = steps.publish_hour(hour)
+                context.add_asset_metadata(
+                    {
+                        "dagster/row_count": record.rows,
+                        "duplicates left out": record.duplicates,
+                        "segments": len(record.made_from),
+                        "size in MB": round(record.size / 1e6, 3),
+                        **_published(
+                            steps.lake.store.describe(steps.lake.layout.events(hour)), record.rows
+                        ),
+                    },
+                    partition_key=key,
+                )
+            problems = checks.published_problems(steps.lake, published)
+            return dg.MaterializeResult(
+                check_results=[checks.result(problems, len(published), "event hours")]
+            )
+
+    return cleaned_events
+
+
+def _daily_tables(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsDefinition:
+    specs = [
+        dg.AssetSpec(
+            key,
+            deps=[
+                dg.AssetDep(keys.cleaned, partition_mapping=partitions.same_window()),
+                *(
+                    [dg.AssetDep(keys.quarantined, partition_mapping=partitions.same_window())]
+                    if table.quarantine_column
+                    else []
+                ),
+            ],
+            group_name="daily",
+            kinds={"polars", "json"},
+            owners=OWNERS,
+            skippable=True,
+            description=f"{table.meaning} Merged exactly from the day's hours.",
+            metadata={
+                "dagster/column_schema": _column_schema(table.columns),
+                "published": _place(
+                    settings, stream, f"daily/{table.name}/date=*/{table.name}.json"
+                ),
+            },
+        )
+        for key, table in zip(keys.daily, stream.tables, strict=True)
+    ]
+
+    @dg.multi_asset(
+        name=f"{stream.name}_daily_tables",
+        specs=specs,
+        can_subset=True,
+        partitions_def=partitions.days(settings),
+        backfill_policy=dg.BackfillPolicy.multi_run(7),
+    )
+    def daily_tables(
+        context: dg.AssetExecutionContext, pipeline: PipelineResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        with _reported(context):
+            steps = pipeline.open(stream.name)
+            selected = [key for key in keys.daily if key in context.selected_asset_keys]
+            names = [key.path[-1] for key in selected]
+            for partition in context.partition_keys:
+                day = partitions.parse_day_key(partition)
+                for name, record in steps.roll_day(day, names).items():
+                    context.add_asset_metadata(
+                        {
+                            "dagster/row_count": record.rows,
+                            "size in MB": round(record.size / 1e6, 3),
+                            **_published(
+                                steps.lake.store.describe(steps.lake.layout.daily(name, day)),
+                                record.rows,
+                            ),
+                        },
+                        asset_key=dg.AssetKey([stream.name, name]),
+                        partition_key=partition,
+                    )
+            for key in selected:
+                yield dg.MaterializeResult(asset_key=key)
+
+    return daily_tables
+
+
+@contextlib.contextmanager
+def _reported(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Our errors as one line in the run; another try where the type of the error says so."""
+    try:
+        yield
+    except StingarError as error:
+        if isinstance(error, Transient) and context.retry_number < _RETRIES:
+            context.log.warning(f"{error}; trying again")
+            raise dg.RetryRequested(
+                max_retries=_RETRIES, seconds_to_wait=5 * 2**context.retry_number
+            ) from error
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def _column_schema(columns: Iterable[Column | TableColumn]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [dg.TableColumn(c.name, duckdb_type(c.dtype), c.meaning) for c in columns]
+    )
+
+
+def _published(address: str, rows: int) -> Mapping[str, Any]:
+    return {"published": dg.MetadataValue.path(address)} if rows else {"published": "no rows"}
+
+
+def _place(settings: Settings, stream: Stream, path: str) -> str:
+    return f"{settings.lake.rstrip('/')}/{stream.name}/{path}"

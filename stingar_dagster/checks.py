@@ -1,0 +1,90 @@
+"""Asset checks: the counts of what was written, read back from where it was written.
+
+They run inside the step that writes, for every partition of the run, and block what comes after.
+Not here: proof over a whole range (`verify`).
+See https://docs.dagster.io/guides/test/asset-checks
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import dagster as dg
+import msgspec
+
+from stingar_dagster.lake.hours import read_events
+from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.layout import hour_key
+from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.pipeline import Landed
+
+COUNTS = "counts_reconcile"
+
+
+def counts_spec(asset: dg.AssetKey, description: str) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(COUNTS, asset=asset, description=description, blocking=True)
+
+
+def landed_problems(lake: Lake, landed: dict[datetime, Landed]) -> list[str]:
+    """Landed hours whose captures, ledger and quarantine do not add up."""
+    problems = []
+    for hour, outcome in landed.items():
+        lines = outcome.ledger.lines.values()
+        for line in lines:
+            if line.events != line.cleaned + line.quarantined or line.events < line.records:
+                problems.append(
+                    f"{hour_key(hour)} {line.capture}: {line.records} records gave "
+                    f"{line.cleaned} cleaned and {line.quarantined} quarantined"
+                )
+        published = sum(
+            1 for line in read_quarantine(lake, hour) if line.sequence_number is not None
+        )
+        expected = sum(line.quarantined for line in lines)
+        if published != expected:
+            problems.append(
+                f"{hour_key(hour)}: {expected} events quarantined, {published} published"
+            )
+    return problems
+
+
+def published_problems(lake: Lake, published: dict[datetime, Record]) -> list[str]:
+    """Event hours whose published object does not hold what its record and segments say."""
+    problems = []
+    for hour, record in published.items():
+        identities = _identities(lake, hour)
+        try:
+            events, duplicates = read_events(lake, hour, record.made_from)
+        except FileNotFoundError:
+            continue  # replaced by a newer run, which checks for itself
+        counts = (len(identities), len(set(identities)), len(events), duplicates)
+        if counts != (record.rows, record.rows, record.rows, record.duplicates):
+            problems.append(
+                f"{hour_key(hour)}: {record.rows} events recorded, {counts[0]} published "
+                f"({counts[1]} distinct), {counts[2]} staged with {counts[3]} duplicates"
+            )
+    return problems
+
+
+def result(problems: Iterable[str], checked: int, what: str) -> dg.AssetCheckResult:
+    """A check's outcome in words."""
+    found = list(problems)
+    return dg.AssetCheckResult(
+        check_name=COUNTS,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(found[:5]) if found else f"{checked:,} {what} add up",
+        metadata={"checked": checked, "problems": len(found)},
+    )
+
+
+class _Identity(msgspec.Struct):
+    event_id: str
+
+
+def _identities(lake: Lake, hour: datetime) -> list[str]:
+    try:
+        data = lake.store.read(lake.layout.events(hour))
+    except FileNotFoundError:
+        return []
+    decode = msgspec.json.Decoder(_Identity).decode
+    return [decode(line).event_id for line in data.splitlines()]

@@ -1,0 +1,61 @@
+"""The partitions: landed hours, event hours and days, all UTC, from STINGAR_START on.
+
+Here: the definitions, and the way between partition keys and times. Not here: which partitions are
+due (`automation`). See https://docs.dagster.io/guides/build/partitions-and-backfills
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import dagster as dg
+
+from stingar_dagster.settings import Settings
+
+HOUR_FORMAT: Final = "%Y-%m-%d-%H:%M"
+DAY_FORMAT: Final = "%Y-%m-%d"
+
+_AHEAD_HOURS: Final = 26
+"""Events may be stamped a day ahead of their arrival, and arrive an hour after the window began."""
+
+
+def landed_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """Hours in which captures landed, the current one included."""
+    return dg.HourlyPartitionsDefinition(settings.start, fmt=HOUR_FORMAT, end_offset=1)
+
+
+def event_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """Hours that events are stamped with, a day ahead included: clocks of sensors run fast."""
+    return dg.HourlyPartitionsDefinition(
+        settings.start, fmt=HOUR_FORMAT, end_offset=1 + _AHEAD_HOURS
+    )
+
+
+def days(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """Days of events, today and tomorrow included."""
+    start = settings.start.replace(hour=0)
+    return dg.DailyPartitionsDefinition(start, fmt=DAY_FORMAT, end_offset=3)
+
+
+def same_window() -> dg.TimeWindowPartitionMapping:
+    """A partition depends on what covers its time, as far as that exists."""
+    return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+def hour_key(hour: datetime) -> str:
+    return hour.strftime(HOUR_FORMAT)
+
+
+def day_key(day: datetime) -> str:
+    return day.strftime(DAY_FORMAT)
+
+
+def parse_hour_key(key: str) -> datetime:
+    return datetime.strptime(key, HOUR_FORMAT).replace(tzinfo=UTC)
+
+
+def parse_day_key(key: str) -> datetime:
+    return datetime.strptime(key, DAY_FORMAT).replace(tzinfo=UTC)
+
+
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
