@@ -106,7 +106,7 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
     )
     def landed_events(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with _reported(context):
             steps = pipeline.open(stream.name)
             again = AUTOMATIC_TAG not in context.run.tags
@@ -223,7 +223,7 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
     )
     def cleaned_events(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with _reported(context):
             steps = pipeline.open(stream.name)
             published = {}
@@ -286,7 +286,7 @@ def _daily_tables(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.
     )
     def daily_tables(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         with _reported(context):
             steps = pipeline.open(stream.name)
             selected = [key for key in keys.daily if key in context.selected_asset_keys]

@@ -1,0 +1,73 @@
+"""The jobs that sensors, schedules and `stingar run` start: one for each step of a stream.
+
+A partition key, or a range of them, is a run's only input. Not here: backfills from the UI, which
+Dagster builds from the assets themselves.
+See https://docs.dagster.io/guides/build/jobs
+"""
+
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
+
+from stingar_dagster import partitions
+from stingar_dagster.assets import AUTOMATIC_TAG, StreamAssets
+from stingar_dagster.streams import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class StreamJobs:
+    """One stream's jobs."""
+
+    land: UnresolvedAssetJobDefinition
+    publish: UnresolvedAssetJobDefinition
+    roll: UnresolvedAssetJobDefinition
+
+    @property
+    def all(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
+        return self.land, self.publish, self.roll
+
+
+def stream_jobs(stream: Stream, assets: StreamAssets) -> StreamJobs:
+    """The three jobs of one stream."""
+    return StreamJobs(
+        land=dg.define_asset_job(
+            f"{stream.name}_land",
+            selection=[assets.landed, assets.quarantined],
+            description="Decode and clean landed hours.",
+        ),
+        publish=dg.define_asset_job(
+            f"{stream.name}_publish",
+            selection=[assets.cleaned],
+            description="Publish event hours.",
+        ),
+        roll=dg.define_asset_job(
+            f"{stream.name}_roll",
+            selection=list(assets.daily),
+            description="Roll hours up into daily tables.",
+        ),
+    )
+
+
+def daily_roll_up(stream: Stream, jobs: StreamJobs) -> dg.ScheduleDefinition:
+    """Every night yesterday's tables, whatever sensors did: a day is final by then but for late
+    events."""
+
+    @dg.schedule(
+        name=f"{stream.name}_daily_roll_up",
+        job=jobs.roll,
+        cron_schedule="20 0 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Yesterday's daily tables, once more after midnight (UTC).",
+    )
+    def roll_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        yesterday = context.scheduled_execution_time - partitions.DAY
+        return dg.RunRequest(
+            partition_key=partitions.day_key(yesterday),
+            tags={AUTOMATIC_TAG: "schedule", "stream": stream.name},
+        )
+
+    return roll_yesterday

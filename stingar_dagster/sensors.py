@@ -1,0 +1,294 @@
+"""The sensors: new captures, changed event hours, changed days.
+
+Each compares what should be with what is (`lake.backlog`), asks for the difference (`automation`)
+and keeps only hints in its cursor: with an empty one it finds the same, only slower. The rest is
+Dagster's run queue. Not here: what a run does (`assets`).
+See https://docs.dagster.io/guides/automate/sensors
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+import dagster as dg
+import msgspec
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from stingar_dagster import partitions
+from stingar_dagster.assets import AUTOMATIC_TAG, StreamAssets
+from stingar_dagster.automation import Asked, due, ranges
+from stingar_dagster.errors import StingarError
+from stingar_dagster.jobs import StreamJobs
+from stingar_dagster.lake import backlog
+from stingar_dagster.lake.layout import day_of
+from stingar_dagster.resources import PipelineResource
+from stingar_dagster.streams import Stream
+from stingar_dagster.watch import Marks, look
+
+TICK_SECONDS: Final = 4
+"""The daemon looks every 5 seconds; an interval of 5 would make it 10."""
+RECONCILE_SECONDS: Final = 3600.0
+RECONCILE_REACH: Final = timedelta(days=35)
+HOURS_A_TICK: Final = 240
+_UNFINISHED: Final = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+C = TypeVar("C", bound=msgspec.Struct)
+
+
+class LandingCursor(msgspec.Struct):
+    """Hints of the landing sensor."""
+
+    marks: Marks = msgspec.field(default_factory=Marks)
+    asked: dict[str, Asked] = {}
+
+
+class FollowingCursor(msgspec.Struct):
+    """Hints of a sensor that follows an asset's materializations.
+
+    Attributes:
+        after: storage id of the last materialization seen, for each asset followed.
+        open: partitions that were not up to date at the last tick.
+        reconciled_at: when everything of the last weeks was last compared; epoch seconds.
+        asked: what was asked for.
+    """
+
+    after: dict[str, int] = {}
+    open: list[datetime] = []
+    reconciled_at: float = 0.0
+    asked: dict[str, Asked] = {}
+
+
+def stream_sensors(
+    stream: Stream, assets: StreamAssets, jobs: StreamJobs
+) -> list[dg.SensorDefinition]:
+    """The three sensors of one stream."""
+    return [
+        _new_captures(stream, assets, jobs),
+        _changed_hours(stream, assets, jobs),
+        _changed_days(stream, assets, jobs),
+    ]
+
+
+def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"{stream.name}_new_captures",
+        job=jobs.land,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Looks for captures that the ledger does not have; one request a landed hour.",
+    )
+    def new_captures(
+        context: dg.SensorEvaluationContext, pipeline: PipelineResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            steps = pipeline.open(stream.name)
+            cursor = _decode(context.cursor, LandingCursor)
+            settings = steps.settings
+            found, marks = look(
+                steps.landing, cursor.marks, settings.start, settings.lookback, datetime.now(UTC)
+            )
+            by_hour = backlog.by_landed_hour(steps.lake, found.captures)
+            missing = backlog.unlanded(steps.lake, by_hour)
+        except StingarError as error:
+            return dg.SkipReason(str(error))
+        for stranger in found.strangers[:5]:
+            context.log.warning(str(stranger))
+        marks.open_hours = sorted(missing)
+        pending = {
+            hour: " ".join(f"{c.name.path}@{c.etag}" for c in captures)
+            for hour, captures in missing.items()
+        }
+        requests = due(
+            pending, cursor.asked, _under_way(context.instance, jobs.land), _now(), HOURS_A_TICK
+        )
+        new = [hour for hour in requests.due if hour.isoformat() not in cursor.asked]
+        return dg.SensorResult(
+            run_requests=_run_requests(requests.due, partitions.HOUR, stream, priority=10),
+            asset_events=[
+                dg.AssetMaterialization(
+                    assets.captures,
+                    partition=partitions.hour_key(hour),
+                    metadata={
+                        "captures": len(by_hour[hour]),
+                        "size in MB": round(sum(c.size for c in by_hour[hour]) / 1e6, 3),
+                    },
+                )
+                for hour in new
+            ],
+            cursor=_encode(LandingCursor(marks, requests.asked)),
+            skip_reason=None if requests.due else _nothing(len(missing), "landed hours"),
+        )
+
+    return new_captures
+
+
+def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"{stream.name}_changed_hours",
+        job=jobs.publish,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for event hours whose published object does not show what is staged.",
+    )
+    def changed_hours(
+        context: dg.SensorEvaluationContext, pipeline: PipelineResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            lake = pipeline.open(stream.name).lake
+            cursor = _decode(context.cursor, FollowingCursor)
+            now = _now()
+            landed, after = _materialized(context.instance, [assets.landed], cursor)
+            reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
+            if reconcile:
+                landed |= set(backlog.landed_hours(lake, datetime.now(UTC) - RECONCILE_REACH))
+            pending = backlog.unpublished_hours(lake, sorted(landed | set(cursor.open)))
+            # An hour is settled when nothing that its landed hours staged is unpublished.
+            still_open = [
+                hour
+                for hour in sorted(landed | set(cursor.open))
+                if pending and backlog.unpublished_hours(lake, [hour])
+            ]
+        except StingarError as error:
+            return dg.SkipReason(str(error))
+        requests = due(
+            pending, cursor.asked, _under_way(context.instance, jobs.publish), now, HOURS_A_TICK
+        )
+        reconciled_at = now if reconcile else cursor.reconciled_at
+        return dg.SensorResult(
+            run_requests=_run_requests(requests.due, partitions.HOUR, stream, priority=20),
+            cursor=_encode(FollowingCursor(after, still_open, reconciled_at, requests.asked)),
+            skip_reason=None if requests.due else _nothing(len(pending), "event hours"),
+        )
+
+    return changed_hours
+
+
+def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"{stream.name}_changed_days",
+        job=jobs.roll,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for days whose tables do not show their published hours.",
+    )
+    def changed_days(
+        context: dg.SensorEvaluationContext, pipeline: PipelineResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            lake = pipeline.open(stream.name).lake
+            cursor = _decode(context.cursor, FollowingCursor)
+            now = _now()
+            hours, after = _materialized(
+                context.instance, [assets.cleaned, assets.quarantined], cursor
+            )
+            days = {day_of(hour) for hour in hours} | set(cursor.open)
+            reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
+            if reconcile:
+                oldest = datetime.now(UTC) - RECONCILE_REACH
+                days |= {day for day in backlog.published_days(lake) if day >= oldest}
+            pending = backlog.unpublished_days(lake, days)
+        except StingarError as error:
+            return dg.SkipReason(str(error))
+        requests = due(
+            pending, cursor.asked, _under_way(context.instance, jobs.roll), now, HOURS_A_TICK
+        )
+        reconciled_at = now if reconcile else cursor.reconciled_at
+        return dg.SensorResult(
+            run_requests=_run_requests(requests.due, partitions.DAY, stream, priority=30),
+            cursor=_encode(FollowingCursor(after, sorted(pending), reconciled_at, requests.asked)),
+            skip_reason=None if requests.due else _nothing(len(pending), "days"),
+        )
+
+    return changed_days
+
+
+def _materialized(
+    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], cursor: FollowingCursor
+) -> tuple[set[datetime], dict[str, int]]:
+    """Hours of assets' partitions that were materialized since the last tick."""
+    hours: set[datetime] = set()
+    after = dict(cursor.after)
+    for asset in assets:
+        name = asset.to_user_string()
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=asset, after_storage_id=after.get(name)),
+            limit=5000,
+            ascending=True,
+        ).records
+        for record in records:
+            after[name] = record.storage_id
+            if record.partition_key is not None:
+                hours.add(partitions.parse_hour_key(record.partition_key))
+    return hours, after
+
+
+def _under_way(instance: dg.DagsterInstance, job: UnresolvedAssetJobDefinition) -> set[datetime]:
+    """Partitions of a job's runs that have not finished."""
+    busy: set[datetime] = set()
+    for run in instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED)):
+        first = run.tags.get(PARTITION_NAME_TAG, run.tags.get(ASSET_PARTITION_RANGE_START_TAG))
+        last = run.tags.get(PARTITION_NAME_TAG, run.tags.get(ASSET_PARTITION_RANGE_END_TAG))
+        if first is None or last is None:
+            continue
+        parse = partitions.parse_hour_key if ":" in first else partitions.parse_day_key
+        step = partitions.HOUR if ":" in first else partitions.DAY
+        at = parse(first)
+        while at <= parse(last):
+            busy.add(at)
+            at += step
+    return busy
+
+
+def _run_requests(
+    due_partitions: Sequence[datetime], step: timedelta, stream: Stream, priority: int
+) -> list[dg.RunRequest]:
+    key = partitions.hour_key if step == partitions.HOUR else partitions.day_key
+    tags = {AUTOMATIC_TAG: "sensor", "dagster/priority": str(priority), "stream": stream.name}
+    return [
+        dg.RunRequest(partition_key=key(first), tags=tags)
+        if first == last
+        else dg.RunRequest(
+            tags={
+                **tags,
+                ASSET_PARTITION_RANGE_START_TAG: key(first),
+                ASSET_PARTITION_RANGE_END_TAG: key(last),
+            }
+        )
+        for first, last in ranges(due_partitions, step)
+    ]
+
+
+def _nothing(pending: int, what: str) -> str:
+    if pending:
+        return f"{pending} {what} are pending: their runs are under way, or wait for another try"
+    return f"all {what} are up to date"
+
+
+def _now() -> float:
+    return time.time()
+
+
+def _decode(text: str | None, kind: type[C]) -> C:
+    """The cursor; an unreadable one, of another release say, counts as empty."""
+    try:
+        return msgspec.json.decode(text or "{}", type=kind)
+    except msgspec.DecodeError:
+        return kind()
+
+
+def _encode(cursor: LandingCursor | FollowingCursor) -> str:
+    return msgspec.json.encode(cursor).decode()
