@@ -87,9 +87,13 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
 
 
 def table_frame(events: pl.DataFrame, lake: Lake) -> pl.DataFrame:
-    """Events as daily tables' expressions see them."""
+    """Events as daily tables' expressions see them.
+
+    Times are cut to milliseconds, as they are published, so that a day can be counted again from
+    what readers see.
+    """
     columns = [name for name in lake.stream.schema if name in events.columns]
-    return events.select("time_us", "enqueued_us", *columns)
+    return events.select(pl.col("time_us", "enqueued_us") // 1000 * 1000, *columns)
 
 
 def _write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> dict[str, str]:
