@@ -11,7 +11,6 @@ from stingar_dagster.sensors import stream_sensors
 from stingar_dagster.settings import Settings, load_settings
 from stingar_dagster.streams import STREAMS
 
-
 # Backfill policies and check results are marked beta in this Dagster; its version is pinned.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
@@ -36,6 +35,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             resources={"pipeline": PipelineResource()},
             # The steps do their own batching; a process a step would only add its start-up.
             executor=dg.in_process_executor,
+            # Every event of a run is in the UI; the console gets what needs attention.
+            loggers={"console": dg.colored_console_logger.configured({"log_level": "WARNING"})},
         ),
     )
 

@@ -44,6 +44,11 @@ class Packer:
         self._next: dict[int, int] = {}
         self._last_start: dict[int, datetime] = {}
 
+    @property
+    def is_new(self) -> bool:
+        """Whether landing holds no capture of this hub."""
+        return not self._last_start
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep other packers on this landing folder out, and learn where to go on.
@@ -91,9 +96,7 @@ class Packer:
             )
             for index, body in enumerate(bodies)
         ]
-        path = self._landing.format.path(
-            self._hub.namespace, self._hub.event_hub, partition, start
-        )
+        path = self._landing.format.path(self._hub.namespace, self._hub.event_hub, partition, start)
         self._landing.store.write(path, encode_capture(records), expected=None)
         self._next[partition] = number + len(bodies)
         self._last_start[partition] = start

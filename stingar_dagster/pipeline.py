@@ -183,5 +183,3 @@ def _changed_hours(before: Ledger, after: Ledger) -> list[datetime]:
     old, new = before.segments(), after.segments()
     changed = (key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     return sorted(map(parse_hour, changed))
-
-

@@ -101,9 +101,7 @@ def verify(
 
 
 class _Verifier:
-    def __init__(
-        self, pipeline: Pipeline, since: datetime | None, until: datetime | None
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, since: datetime | None, until: datetime | None) -> None:
         self._pipeline = pipeline
         self._lake = pipeline.lake
         self._since, self._until = since, until
@@ -190,7 +188,9 @@ class _Verifier:
         lost = rest.join(rejected, on=keys, how="anti")
         for source, numbers in _by_source(lost):
             self._problem(
-                "lost", f"{hour_key(hour)} {source}", f"neither published nor quarantined: {numbers}"
+                "lost",
+                f"{hour_key(hour)} {source}",
+                f"neither published nor quarantined: {numbers}",
             )
         self._prove_parts(hour, distinct, published, quarantined)
         counts = {name: _counts(frame) for name, frame in (
@@ -392,5 +392,3 @@ def _by_source(frame: pl.DataFrame) -> Iterator[tuple[str, str]]:
     ):
         shown = ", ".join(map(str, numbers[:5]))
         yield source, shown if len(numbers) <= 5 else f"{shown} and {len(numbers) - 5} more"
-
-

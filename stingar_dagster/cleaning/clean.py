@@ -5,6 +5,7 @@ function of the records, the stream and the rules. Not here: decoding of bodies 
 duplicates, hours and files (`lake`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,7 +15,7 @@ import polars as pl
 
 from stingar_dagster.capture.records import NO_TIME, Records
 from stingar_dagster.cleaning.columns import list_column, scalar_column, text_column
-from stingar_dagster.cleaning.exact import json_object
+from stingar_dagster.cleaning.exact import ExactDecoder, ExactRow, json_object
 from stingar_dagster.cleaning.gate import Gate, Rows
 from stingar_dagster.cleaning.reasons import Rejected
 from stingar_dagster.cleaning.times import USUAL, is_exact, parse_column
@@ -174,6 +175,20 @@ def _json_texts(text: pl.Series) -> pl.Series:
 
 def _microseconds(time: datetime) -> int:
     return (time - datetime(1970, 1, 1, tzinfo=time.tzinfo)) // timedelta(microseconds=1)
+
+
+def count_before(bodies: Iterable[bytes], stream: Stream, start: datetime) -> int:
+    """How many bodies bear a time of their own that lies before `start`."""
+    exact = ExactDecoder(stream, max_body_bytes=2**63)
+    times = [
+        text
+        for body in bodies
+        for _, event in exact.decode(body)
+        if isinstance(event, ExactRow)
+        for text in event.times.values()
+    ]
+    parsed = parse_column(pl.Series(times, dtype=pl.String))
+    return int((parsed < _microseconds(start)).sum())
 
 
 def with_published_columns(events: pl.DataFrame, stream: Stream) -> pl.DataFrame:

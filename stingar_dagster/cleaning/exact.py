@@ -7,7 +7,7 @@ is kept as the very JSON text that was sent. Not here: the fast way (`gate`), co
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,11 +26,13 @@ _BOM: Final = b"\xef\xbb\xbf"
 _INT64: Final = range(-(2**63), 2**63)
 _PORTS: Final = range(65536)
 _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Possessive, and a string without an end counts as one: anything else is quadratic on such text.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -86,12 +88,19 @@ class ExactDecoder:
         assert body is not None
         text = body.removeprefix(_BOM).strip(b" \t\r\n")
         readable = replace_lone_surrogates(text)
-        original = body if readable != text else None
         pieces = list(_pieces(readable))
         if len(pieces) == 1 and pieces[0][0] < 0:
-            piece = pieces[0][1]
-            return [(-1, self._event(piece, original, body))]
-        return [(sub, self._event(piece, original, None)) for sub, piece in pieces]
+            return [(-1, self._event(pieces[0][1], body, body if readable != text else None))]
+        events: list[tuple[int, ExactRow | Refusal]] = []
+        end = 0
+        for sub, piece in pieces:
+            shown = piece.body if isinstance(piece, Refusal) else piece
+            # Replacing keeps lengths, so a piece as it was sent stands where the readable one does.
+            start = readable.index(shown, end)
+            end = start + len(shown)
+            sent = text[start:end]
+            events.append((sub, self._event(piece, sent, sent if sent != shown else None)))
+        return events
 
     def _refused_unread(self, body: bytes | None) -> Refusal | None:
         if body is None:
@@ -109,14 +118,14 @@ class ExactDecoder:
         return None
 
     def _event(
-        self, piece: bytes | Refusal, original: bytes | None, whole: bytes | None
+        self, piece: bytes | Refusal, sent: bytes, original: bytes | None
     ) -> ExactRow | Refusal:
+        """One event; `sent` is kept if it is refused, `original` in `extra` if it is not."""
         if isinstance(piece, Refusal):
-            return piece if whole is None else Refusal(piece.reason, piece.detail, whole)
-        shown = whole if whole is not None else piece
+            return Refusal(piece.reason, piece.detail, sent)
         duplicate = _duplicate_key(piece)
         if duplicate is not None:
-            return Refusal(Reason.DUPLICATE_KEY, f"the key {duplicate!r}", shown)
+            return Refusal(Reason.DUPLICATE_KEY, f"the key {duplicate!r}", sent)
         row = ExactRow()
         members = _decode_object(piece)
         self._take(row, {key: bytes(raw).decode() for key, raw in members.items()})
@@ -127,6 +136,7 @@ class ExactDecoder:
     def _take(self, row: ExactRow, members: Mapping[str, str]) -> None:
         """Sort an object's members into fields, times and extra."""
         wrapped: list[tuple[str, str]] = []
+        present = {key for key, text in members.items() if not is_missing(text)}
         for key, text in members.items():
             if key in self._times:
                 _take_time(row, key, text)
@@ -138,23 +148,26 @@ class ExactDecoder:
                 row.extra[key] = text
         for key, text in members.items():
             if key in self._aliases:
-                if self._aliases[key].name in members:
+                name = self._aliases[key].name
+                if name in present or name in row.values:
                     row.extra[key] = text
                 else:
                     self._take_field(row, self._aliases[key], key, text)
         for key, text in wrapped:
-            self._take_wrapped(row, members, key, text)
+            self._take_wrapped(row, present, key, text)
 
-    def _take_wrapped(self, row: ExactRow, members: Mapping[str, str], key: str, text: str) -> None:
+    def _take_wrapped(self, row: ExactRow, present: Set[str], key: str, text: str) -> None:
         """Members of an object that counts as the body's own; what does not fit stays in it."""
         rest: dict[str, str] = {}
         if _duplicate_key(text.encode()) is not None:
             row.extra[key] = text
             return
-        for name, raw in _decode_object(text).items():
+        members = _decode_object(text)
+        for name, raw in members.items():
             value = bytes(raw).decode()
             item = self._fields.get(name)
-            if item is None or name in members or item.kind is FieldKind.FREE:
+            taken_before = name in present or name in row.values
+            if item is None or taken_before or item.kind is FieldKind.FREE:
                 rest[name] = value
             else:
                 taken, kept = _convert(item, value)
@@ -162,7 +175,7 @@ class ExactDecoder:
                     row.values[name] = taken
                 if kept:
                     rest[name] = value
-        if rest:
+        if rest or not members:
             row.extra[key] = json_object(rest)
 
     def _take_field(self, row: ExactRow, item: Field, key: str, text: str) -> None:
@@ -231,11 +244,11 @@ def _pieces(body: bytes) -> Iterator[tuple[int, bytes | Refusal]]:
         return
     try:
         members = _decode_object(body)
-    except msgspec.ValidationError:
-        yield -1, Refusal(Reason.NOT_AN_OBJECT, "", body)
-        return
     except msgspec.DecodeError as error:
-        yield from _line_pieces(body, str(error))
+        if _is_json(body):
+            yield -1, Refusal(Reason.NOT_AN_OBJECT, "", body)
+        else:
+            yield from _line_pieces(body, str(error))
         return
     envelope = list(members) == ["records"] and bytes(members["records"]).startswith(b"[")
     if envelope and _duplicate_key(body) is None:
@@ -267,13 +280,24 @@ def _line_pieces(body: bytes, error: str) -> Iterator[tuple[int, bytes | Refusal
 
 
 def _line(line: bytes) -> bytes | Refusal:
+    # Looked at by itself: to the body as a whole, a quote too many in one line hides the next.
+    if depth_exceeds(line, MAX_DEPTH):
+        return Refusal(Reason.TOO_DEEP, f"more than {MAX_DEPTH} levels", line)
     try:
         _decode_object(line)
-    except msgspec.ValidationError:
-        return Refusal(Reason.NOT_AN_OBJECT, "", line)
     except msgspec.DecodeError as error:
+        if _is_json(line):
+            return Refusal(Reason.NOT_AN_OBJECT, "", line)
         return Refusal(Reason.NOT_JSON, str(error), line)
     return line
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _decode_raw(text)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _duplicate_key(text: bytes) -> str | None:
@@ -298,7 +322,7 @@ def _take_time(row: ExactRow, key: str, text: str) -> None:
     value = _value(text)
     if isinstance(value, dict) and list(value) == ["$date"]:  # MongoDB's extended JSON
         value = value["$date"]
-    if text in _MISSING:
+    if is_missing(text):
         return
     if isinstance(value, str) and value:
         row.times[key] = value
@@ -309,8 +333,12 @@ def _take_time(row: ExactRow, key: str, text: str) -> None:
         row.extra[key] = text
 
 
-_MISSING: Final = frozenset(("null", '""', "[]"))
 _UNREADABLE: Final = object()
+
+
+def is_missing(text: str) -> bool:
+    """Whether a JSON text says nothing: null, an empty string or an empty list."""
+    return text in ("null", '""') or (text.startswith("[") and not text[1:-1].strip())
 
 
 def _value(text: str) -> Any:
@@ -322,7 +350,7 @@ def _value(text: str) -> Any:
 
 def _convert(item: Field, text: str) -> tuple[Any, bool]:
     """A value of the field's kind, None where it has none; and whether `extra` keeps the text."""
-    if text in _MISSING:
+    if is_missing(text):
         return None, False
     if item.kind is FieldKind.FREE:
         return None, True

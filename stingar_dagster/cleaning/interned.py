@@ -39,8 +39,13 @@ class Interned:
         self.index += [moved[place] if place >= 0 else -1 for place in other.index]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Keep only these rows."""
-        self.index = [self.index[row] for row in rows]
+        """Keep only these rows, and the texts that stand in one of them."""
+        texts, places = self.distinct, dict[bytes, int]()
+        self.index = [
+            -1 if self.index[row] < 0 else places.setdefault(texts[self.index[row]], len(places))
+            for row in rows
+        ]
+        self._places = places
 
     @property
     def distinct(self) -> list[bytes]:

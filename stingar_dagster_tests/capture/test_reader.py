@@ -345,13 +345,14 @@ TEXT_US = parse_time(b"11/3/2026 10:59:30 AM")
         (encode_long(99) + TEXT * 98 + TIME + b"\x00", TIME_US),
         ((b"\x02" + TEXT) * 9 + b"\x02" + TIME + b"\x00", TIME_US),
         (b"\x02" + entry(b"x-opt-enqueued-timf", 0, b"\x02") + b"\x00", TEXT_US),
+        (b"\x02" + entry(b"x-opt-enqueued-times", 0, b"\x02") + b"\x00", TEXT_US),
         (b"\x02" + entry(b"x-opt-enqueued-time", 2, field_bytes(b"1")) + b"\x00", TEXT_US),
         (b"\x04" + TIME + entry(b"x-opt-enqueued-time", 3, b"\x00") + b"\x00", TEXT_US),
         (b"\x02" + entry(b"x-opt-enqueued-time", 0, encode_long(2**62)) + b"\x00", TEXT_US),
     ],
     ids=[
         "none", "alone", "second", "second block", "block with its size", "very many",
-        "very many blocks", "another key", "as text", "overwritten", "out of range",
+        "very many blocks", "another key", "a longer key", "as text", "overwritten", "out of range",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("read", [read_captures, lambda blobs: read_in_step(blobs, 4)])
@@ -375,6 +376,16 @@ def test_null_is_no_property_of_the_first_schema(
     assert [damage.kind for damage in old.damage] == [DamageKind.BAD_BLOCK]
     both = [file_of_payloads((10, payload), schema=schema) for schema in (SCHEMA_2016, SCHEMA_2017)]
     assert read(both).records.capture.tolist() == [1] * 10
+
+
+def test_a_map_cut_into_many_blocks_is_never_misread() -> None:
+    # After its fifth block starts, what is left reads as an empty map and a body just as well.
+    double = b"\x14" + bytes(7)
+    system = (b"\x02" + TEXT) * 4 + b"\x02" + entry(b"", 1, double) + b"\x00"
+    payload = b"".join(record_bytes(number, system=system, body=b"\x00") for number in range(300))
+    decoded = read_captures([file_of_payloads((300, payload))])
+    assert decoded.damage == ()
+    assert set(decoded.records.body_length.tolist()) == {-1}
 
 
 # Times
@@ -500,6 +511,7 @@ def test_arbitrary_bytes_never_raise(payloads: list[bytes], framed: bool) -> Non
 
 
 GOOD = record_bytes(1) + record_bytes(2)
+OVER_64_BITS = b"\xff" * 9 + b"\x02"
 
 
 @pytest.mark.parametrize(
@@ -519,6 +531,8 @@ GOOD = record_bytes(1) + record_bytes(2)
         (DamageKind.BAD_BLOCK, 2, record_bytes(1, system=encode_long(2**62)) + record_bytes(2)),
         (DamageKind.BAD_BLOCK, 2, record_bytes(1, system=encode_long(-(2**63))) + GOOD),
         (DamageKind.BAD_BLOCK, 2, b"\x02" + encode_long(2**62) + GOOD),
+        (DamageKind.BAD_BLOCK, 2, record_bytes(1) + record_bytes(2, body=b"")),
+        (DamageKind.BAD_BLOCK, 2, record_bytes(1) + OVER_64_BITS + record_bytes(2)[1:]),
     ],
 )
 @pytest.mark.parametrize("read", [read_captures, lambda blobs: read_in_step(blobs, 2)])

@@ -1,0 +1,422 @@
+"""The `stingar` command: reads arguments, calls, prints. It computes nothing.
+
+Exit codes: 0 done, 1 something does not hold or failed, 2 it could not be tried. Errors raised on
+purpose come out as one line; text from events is made harmless before a terminal sees it.
+"""
+
+import csv
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from stingar_dagster.errors import StingarError, UsageError
+from stingar_dagster.safe_text import spreadsheet_cell, visible
+from stingar_dagster.settings import load_settings
+
+_STREAM: Final = "stingar"
+_TABLE_COLUMNS: Final = (
+    "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
+)  # fmt: skip
+_LIST_COLUMNS: Final = ("event_id", "reason", "detail", "capture")
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class _OneLineErrors(click.Group):
+    """Errors raised on purpose become one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StingarError as error:
+            click.echo(f"stingar: {visible(str(error))}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            # The reader of our output went away, as `| head` does.
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+class _Time(click.ParamType):
+    """A UTC time: 2022-05-19, 2022-05-19T17, 2022-05-19T17:30 or with seconds."""
+
+    name = "time"
+
+    def __init__(self, whole_hours: bool) -> None:
+        self._whole_hours = whole_hours
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write it like 2022-05-19 or 2022-05-19T17:00")
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        if self._whole_hours and time != time.replace(minute=0, second=0, microsecond=0):
+            self.fail(f"{value!r} is not a whole hour")
+        return time
+
+
+HOUR_OPTION: Final = _Time(whole_hours=True)
+TIME_OPTION: Final = _Time(whole_hours=False)
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stingar-dagster")
+def main() -> None:
+    """Honeypot events from Event Hubs Capture files to cleaned hours and daily tables.
+
+    Where things are is set by STINGAR_LANDING and STINGAR_LAKE, in the environment or in .env.
+    Times are UTC, ranges half-open.
+    """
+
+
+# ---------------------------------------------------------------------------- running
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the UI listens on.")
+@click.option("--port", default=3000, show_default=True, help="Port the UI listens on.")
+@click.option("--paused", is_flag=True, help="Land no new traffic.")
+def demo(host: str, port: int, paused: bool) -> None:
+    """Land sample traffic continuously and serve Dagster's UI over it."""
+    from stingar_dagster import demo as demonstration
+
+    if not Path("workspace.yaml").is_file():
+        raise UsageError("there is no workspace.yaml here: run this in the project's folder")
+    sys.exit(demonstration.run(load_settings(), host, port, paused))
+
+
+@main.command()
+@click.option("--since", type=HOUR_OPTION, help="First landed hour.")
+@click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
+def run(since: datetime | None, until: datetime | None) -> None:
+    """Process everything landed and not yet published, without the UI.
+
+    Runs are recorded on the same Dagster instance as the UI's.
+    """
+    from stingar_dagster import runner
+
+    pipeline = _pipeline()
+    with runner.instance() as instance, _bars() as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done)
+
+        outcome = runner.run(pipeline, instance, since, until, progress)
+    for failure in outcome.failures:
+        click.echo(f"stingar: {visible(failure)}", err=True)
+    if not (outcome.landed or outcome.published or outcome.rolled or outcome.failures):
+        click.echo("Everything is up to date.")
+    else:
+        click.echo(
+            f"{outcome.landed:,} landed hours, {outcome.published:,} event hours and "
+            f"{outcome.rolled:,} days are done."
+        )
+    sys.exit(1 if outcome.failures else 0)
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--namespace", default="local", show_default=True, help="Event Hubs namespace.")
+@click.option("--hub", default="stingar", show_default=True, help="Event Hub.")
+@click.option("--partitions", type=click.IntRange(1, 1024), default=4, show_default=True)
+@click.option("--at", "received", type=TIME_OPTION, help="When they arrived; default: now.")
+def land(
+    files: tuple[Path, ...], namespace: str, hub: str, partitions: int, received: datetime | None
+) -> None:
+    """Pack log lines as Capture files in landing, as Event Hubs Capture would.
+
+    FILES are plain or .gz, one event a line; without any, standard input is read. Sequence
+    numbers go on from what is in landing.
+    """
+    from stingar_dagster import packing
+    from stingar_dagster.cleaning.clean import count_before
+
+    settings = load_settings()
+    pipeline = _pipeline()
+    for name, text in (("--namespace", namespace), ("--hub", hub)):
+        if not text or "/" in text or text.startswith("."):
+            raise UsageError(f"{name} {text!r} can't be part of a capture's name")
+    if received is not None and received < settings.start:
+        raise UsageError(
+            f"--at {received:%Y-%m-%dT%H:%M} lies before STINGAR_START "
+            f"({settings.start:%Y-%m-%d}); set STINGAR_START earlier"
+        )
+    packer = packing.Packer(pipeline.landing, packing.Hub(namespace, hub, partitions))
+    lines = captures = early = 0
+    with packer.exclusive(), _bars() as bars:
+        task = bars.add_task("lines", total=None)
+        for batch in packing.batches(_lines(files)):
+            early += count_before(batch, pipeline.stream, settings.start)
+            captures += len(packer.pack(batch, received or datetime.now(UTC)))
+            lines += len(batch)
+            bars.update(task, completed=lines)
+    click.echo(f"{lines:,} lines in {captures:,} captures.")
+    if early:
+        click.echo(
+            f"stingar: {early:,} lines are stamped before STINGAR_START "
+            f"({settings.start:%Y-%m-%d}); their time of arrival will stand in for it. "
+            "Set STINGAR_START earlier before you run, to keep their own time.",
+            err=True,
+        )
+
+
+# ---------------------------------------------------------------------------- proof
+
+
+@main.command()
+@click.option("--since", type=HOUR_OPTION, help="First landed hour.")
+@click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole balance as JSON.")
+def verify(since: datetime | None, until: datetime | None, as_json: bool) -> None:
+    """Read the captures again and prove that every event came out exactly once.
+
+    For each landed hour and partition: captured = cleaned + quarantined + duplicates; no identity
+    twice, no sequence gap unexplained, daily tables equal to a recount. Exit code 1 if not.
+    """
+    from stingar_dagster import verify as proving
+
+    with _bars() as bars:
+        task = bars.add_task("landed hours", total=None)
+        proof = proving.verify(
+            _pipeline(),
+            since,
+            until,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    totals = {
+        name: proof.total(name) for name in ("captured", "cleaned", "quarantined", "duplicates")
+    }
+    if as_json:
+        import msgspec
+
+        report = {"holds": proof.holds, **totals, "days": proof.days}
+        report |= {"problems": proof.problems, "notes": proof.notes, "counts": proof.counts}
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+        sys.exit(0 if proof.holds else 1)
+    for note in proof.notes:
+        click.echo(f"note: {visible(note)}")
+    for problem in proof.problems:
+        click.echo(f"{problem.kind}: {visible(problem.place)}: {visible(problem.detail)}")
+    click.echo(
+        "captured {captured:,} = cleaned {cleaned:,} + quarantined {quarantined:,} "
+        "+ duplicates {duplicates:,}".format(**totals)
+        + f", in {len({count.landed_hour for count in proof.counts}):,} landed hours"
+        + f" and {proof.days:,} days"
+    )
+    click.echo("It holds." if proof.holds else f"{len(proof.problems):,} problems.")
+    sys.exit(0 if proof.holds else 1)
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+@main.command()
+@click.option("--since", type=TIME_OPTION, required=True, help="First moment.")
+@click.option("--until", type=TIME_OPTION, required=True, help="Moment to stop before.")
+@click.option("--src-ip", help="Source address.")
+@click.option("--where", help="SQL condition over the published columns.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table",
+    show_default=True,
+)  # fmt: skip
+def events(
+    since: datetime, until: datetime, src_ip: str | None, where: str | None, form: str
+) -> None:
+    """Search published events by time.
+
+    Example: stingar events --since 2022-05-19T17 --until 2022-05-19T18
+    --where "event_kind = 'command' AND command LIKE '%wget%'"
+    """
+    from stingar_dagster.search import Query, search
+
+    if until <= since:
+        raise UsageError("--until must lie after --since")
+    pipeline = _pipeline()
+    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
+
+    def matches() -> Iterator[dict[str, Any]]:
+        with _bars() as bars:
+            task = bars.add_task("hours", total=None)
+            for done, total, frame in search(pipeline.lake, Query(since, until, src_ip, where)):
+                bars.update(task, completed=done, total=total)
+                yield from frame.iter_rows(named=True)
+
+    write(matches(), list(pipeline.stream.schema))
+
+
+@main.group()
+def quarantine() -> None:
+    """What could not become an event: list it, look at it, give it another try."""
+
+
+@quarantine.command("list")
+@click.option("--since", type=HOUR_OPTION, help="First landed hour.")
+@click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
+def quarantine_list(since: datetime | None, until: datetime | None) -> None:
+    """List what is in quarantine, with reason and place."""
+    rows = 0
+    for line in _quarantined(since, until):
+        rows += 1
+        click.echo(
+            "  ".join(visible(str(getattr(line, name) or "-"), 120) for name in _LIST_COLUMNS)
+        )
+    click.echo(f"{rows:,} in quarantine.", err=True)
+
+
+@quarantine.command("show")
+@click.argument("event_id")
+@click.option("--raw", is_flag=True, help="Write the raw bytes as they were sent.")
+def quarantine_show(event_id: str, raw: bool) -> None:
+    """Show one quarantined event: EVENT_ID, or a capture's path for its damaged parts."""
+    found = [line for line in _quarantined(None, None) if event_id in (line.event_id, line.capture)]
+    if not found:
+        raise UsageError(
+            f"{event_id!r} is not in quarantine; `stingar quarantine list` names what is"
+        )
+    for line in found:
+        if raw:
+            click.get_binary_stream("stdout").write(line.raw)
+            continue
+        for name in ("event_id", "reason", "detail", "capture", "sequence_number", "enqueued_at"):
+            value = getattr(line, name)
+            if value is not None:
+                click.echo(f"{name}: {visible(str(value))}")
+        click.echo(f"body: {visible(line.raw.decode('utf-8', errors='backslashreplace'), 4000)}")
+
+
+@quarantine.command("replay")
+@click.option("--since", type=HOUR_OPTION, help="First landed hour.")
+@click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
+def quarantine_replay(since: datetime | None, until: datetime | None) -> None:
+    """Clean landed hours with quarantined events again, after a fix.
+
+    An event that now parses is published under its old identity, once; doing it again changes
+    nothing.
+    """
+    from stingar_dagster import runner
+
+    pipeline = _pipeline()
+    with runner.instance() as instance, _bars() as bars:
+        task = bars.add_task("landed hours", total=None)
+        outcome = runner.replay(
+            pipeline,
+            instance,
+            since,
+            until,
+            lambda step, done, total: bars.update(
+                task, description=step, completed=done, total=total
+            ),
+        )
+    for failure in outcome.failures:
+        click.echo(f"stingar: {visible(failure)}", err=True)
+    click.echo(f"{outcome.before:,} were in quarantine, {outcome.after:,} are now.")
+    sys.exit(1 if outcome.failures else 0)
+
+
+# ---------------------------------------------------------------------------- helpers
+
+
+def _pipeline() -> Any:
+    from stingar_dagster.pipeline import Pipeline
+    from stingar_dagster.streams import STREAMS
+
+    return Pipeline(load_settings(), STREAMS[_STREAM])
+
+
+def _bars() -> Progress:
+    """A progress bar on standard error; nothing where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
+    """The lines of files, or of standard input; blank ones are left out."""
+    sources: list[Callable[[], Any]] = [
+        (lambda path=path: gzip.open(path, "rb")) if path.suffix == ".gz" else
+        (lambda path=path: path.open("rb"))
+        for path in files
+    ] or [lambda: click.get_binary_stream("stdin")]  # fmt: skip
+    for place, source in enumerate(sources):
+        try:
+            with source() as stream:
+                for line in stream:
+                    text = line.rstrip(b"\r\n")
+                    if text.strip():
+                        yield text
+        except (OSError, EOFError) as error:
+            name = files[place] if files else "standard input"
+            raise UsageError(f"{name} can't be read: {error}; earlier lines are landed") from error
+
+
+def _quarantined(since: datetime | None, until: datetime | None) -> Iterator[Any]:
+    from stingar_dagster.lake import backlog
+    from stingar_dagster.lake.quarantine import read_quarantine
+
+    lake = _pipeline().lake
+    for hour in backlog.landed_hours(lake, since, until):
+        yield from read_quarantine(lake, hour)
+
+
+def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+    table = Table(*_TABLE_COLUMNS, box=None, pad_edge=False)
+    count = 0
+    for row in rows:
+        count += 1
+        if count <= 1000:
+            table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
+    # Nothing in a cell may be taken for markup.
+    out.print(table, markup=False)
+    if count > 1000:
+        click.echo("Only the first 1,000 are shown; --format json or csv writes all.", err=True)
+    click.echo(f"{count:,} events.", err=True)
+
+
+def _cell(value: Any) -> Any:
+    from rich.text import Text
+
+    return Text("" if value is None else visible(str(value), 60))
+
+
+def _write_json(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+    for row in rows:
+        kept = {name: value for name, value in row.items() if value is not None}
+        # ASCII escapes keep control characters from the terminal and lose nothing.
+        click.echo(json.dumps(kept))
+
+
+def _write_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_cell(row[name]) for name in columns])
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = json.dumps(value)
+    return spreadsheet_cell(visible(value)) if isinstance(value, str) else value

@@ -1,0 +1,103 @@
+"""`stingar demo`: sample traffic that keeps landing, and Dagster's UI over it.
+
+Only addresses and domains reserved for documentation appear. Not here: the traffic (`samples`) and
+how lines become captures (`packing`).
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from stingar_dagster.packing import Hub, Packer
+from stingar_dagster.pipeline import Pipeline
+from stingar_dagster.samples.traffic import traffic
+from stingar_dagster.settings import Settings
+from stingar_dagster.streams import STINGAR
+
+WINDOW: Final = timedelta(seconds=30)
+"""How often captures land; Event Hubs' shortest window is 60 seconds."""
+HISTORY: Final = timedelta(hours=30)
+"""How much past traffic a fresh demo starts with: yesterday's tables are worth a look."""
+_EVENTS_PER_HOUR: Final = 1500.0
+_HISTORY_WINDOW: Final = timedelta(minutes=15)
+
+
+def land_history(packer: Packer, until: datetime, seed: int) -> int:
+    """Land past traffic in quarter-hour captures; returns how many events."""
+    start = (until - HISTORY).replace(minute=0, second=0, microsecond=0)
+    events, window, bodies = 0, start + _HISTORY_WINDOW, []
+    for sample in traffic(start, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed):
+        while sample.arrived >= window:
+            packer.pack(bodies, window - _HISTORY_WINDOW)
+            bodies, window = [], window + _HISTORY_WINDOW
+        bodies.append(sample.body)
+        events += 1
+    packer.pack(bodies, window - _HISTORY_WINDOW)
+    return events
+
+
+def keep_landing(packer: Packer, since: datetime, seed: int, stop: threading.Event) -> None:
+    """Land a window of traffic again and again until told to stop."""
+    while not stop.wait(max(0.0, (since + WINDOW - datetime.now(UTC)).total_seconds())):
+        until = since + WINDOW
+        window = traffic(since, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed)
+        packer.pack([sample.body for sample in window], since)
+        since = until
+
+
+def run(settings: Settings, host: str, port: int, paused: bool) -> int:
+    """Serve the demo until interrupted; returns the exit code.
+
+    Raises:
+        UsageError: another demo lands traffic in the same folder.
+    """
+    packer = Packer(Pipeline(settings, STINGAR).landing, Hub("demo", "stingar", 4))
+    stop = threading.Event()
+    with packer.exclusive():
+        now = datetime.now(UTC)
+        if packer.is_new:
+            count = land_history(packer, now, seed=7)
+            print(f"Landed {count:,} sample events of the last {HISTORY // timedelta(hours=1)} h.")
+        if not paused:
+            threading.Thread(
+                target=keep_landing,
+                args=(packer, now, random.randrange(2**31), stop),
+                daemon=True,
+            ).start()
+        print(f"Dagster's UI: http://{host}:{port}  (stop with Ctrl-C; the state is kept)")
+        try:
+            return serve(host, port)
+        finally:
+            stop.set()
+
+
+def serve(host: str, port: int) -> int:
+    """Run `dagster dev` until it ends or we are asked to."""
+    command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml"]
+    command += ["--host", host, "--port", str(port), "--log-level", "warning"]
+    # A group of its own, so that Ctrl-C reaches it once, from us.
+    process = subprocess.Popen(command, start_new_session=True, env=_environment())
+
+    def pass_on(number: int, frame: object) -> None:
+        process.send_signal(signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    while (code := process.poll()) is None:
+        time.sleep(0.2)
+    return 0 if code in (0, -signal.SIGINT, 130) else code
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    # Dagster would otherwise speak of a temporary folder, though dagster.yaml keeps the state.
+    environment.setdefault("DAGSTER_HOME", os.getcwd())
+    # `dagster dev` points to `dg dev`, which needs a package that running does not.
+    environment.setdefault("PYTHONWARNINGS", "ignore:Function `dev_command` is superseded")
+    return environment
