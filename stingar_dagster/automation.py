@@ -72,6 +72,8 @@ def due(
         if len(requests.due) < limit:
             requests.due.append(partition)
             requests.asked[key] = again
+        elif last is not None:
+            requests.asked[key] = last
     return requests
 
 

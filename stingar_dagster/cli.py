@@ -8,15 +8,17 @@ import csv
 import gzip
 import json
 import sys
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from stingar_dagster.errors import StingarError, UsageError
 from stingar_dagster.safe_text import spreadsheet_cell, visible
@@ -47,7 +49,7 @@ class _OneLineErrors(click.Group):
             ctx.exit(0)
 
 
-class _Time(click.ParamType):
+class _Time(click.ParamType[datetime]):
     """A UTC time: 2022-05-19, 2022-05-19T17, 2022-05-19T17:30 or with seconds."""
 
     name = "time"
@@ -207,7 +209,7 @@ def verify(since: datetime | None, until: datetime | None, as_json: bool) -> Non
     if as_json:
         import msgspec
 
-        report = {"holds": proof.holds, **totals, "days": proof.days}
+        report: dict[str, Any] = {"holds": proof.holds, **totals, "days": proof.days}
         report |= {"problems": proof.problems, "notes": proof.notes, "counts": proof.counts}
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
         sys.exit(0 if proof.holds else 1)
@@ -250,7 +252,7 @@ def events(
     if until <= since:
         raise UsageError("--until must lie after --since")
     pipeline = _pipeline()
-    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
+    write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
 
     def matches() -> Iterator[dict[str, Any]]:
         with _bars() as bars:
@@ -293,7 +295,7 @@ def quarantine_show(event_id: str, raw: bool) -> None:
         )
     for line in found:
         if raw:
-            click.get_binary_stream("stdout").write(line.raw)
+            sys.stdout.buffer.write(line.raw)
             continue
         for name in ("event_id", "reason", "detail", "capture", "sequence_number", "enqueued_at"):
             value = getattr(line, name)
@@ -356,21 +358,23 @@ def _bars() -> Progress:
 
 def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
     """The lines of files, or of standard input; blank ones are left out."""
-    sources: list[Callable[[], Any]] = [
-        (lambda path=path: gzip.open(path, "rb")) if path.suffix == ".gz" else
-        (lambda path=path: path.open("rb"))
-        for path in files
-    ] or [lambda: click.get_binary_stream("stdin")]  # fmt: skip
-    for place, source in enumerate(sources):
+    for name in files or (None,):
         try:
-            with source() as stream:
+            with _open(name) as stream:
                 for line in stream:
                     text = line.rstrip(b"\r\n")
                     if text.strip():
                         yield text
-        except (OSError, EOFError) as error:
-            name = files[place] if files else "standard input"
-            raise UsageError(f"{name} can't be read: {error}; earlier lines are landed") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise UsageError(
+                f"{name or 'standard input'} can't be read: {error}; earlier lines are landed"
+            ) from error
+
+
+def _open(path: Path | None) -> IO[bytes]:
+    if path is None:
+        return sys.stdin.buffer
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _quarantined(since: datetime | None, until: datetime | None) -> Iterator[Any]:
@@ -396,9 +400,7 @@ def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
     click.echo(f"{count:,} events.", err=True)
 
 
-def _cell(value: Any) -> Any:
-    from rich.text import Text
-
+def _cell(value: Any) -> Text:
     return Text("" if value is None else visible(str(value), 60))
 
 

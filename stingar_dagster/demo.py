@@ -31,7 +31,8 @@ _HISTORY_WINDOW: Final = timedelta(minutes=15)
 def land_history(packer: Packer, until: datetime, seed: int) -> int:
     """Land past traffic in quarter-hour captures; returns how many events."""
     start = (until - HISTORY).replace(minute=0, second=0, microsecond=0)
-    events, window, bodies = 0, start + _HISTORY_WINDOW, []
+    events, window = 0, start + _HISTORY_WINDOW
+    bodies: list[bytes] = []
     for sample in traffic(start, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed):
         while sample.arrived >= window:
             packer.pack(bodies, window - _HISTORY_WINDOW)

@@ -31,6 +31,8 @@ from stingar_dagster.pipeline import Pipeline
 _HOURS_A_RUN: Final = 48
 _DAYS_A_RUN: Final = 31
 
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -168,6 +170,7 @@ class _Runner:
         for first, last in ranges(due, step, partitions_a_run):
             result = job.execute_in_process(
                 instance=self._dagster,
+                run_config=_QUIET,
                 tags={
                     **self._tags,
                     ASSET_PARTITION_RANGE_START_TAG: key(first),
@@ -191,7 +194,7 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
             error = event.step_failure_data.error_display_string
             lines = [line.strip() for line in error.splitlines() if line.strip()]
             return lines[0] if lines else "failed"
-    for event in result.get_asset_check_evaluations():
-        if not event.passed:
-            return event.description or "a check failed"
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            return check.description or "a check failed"
     return "failed; the run's page in the UI says why"

@@ -68,7 +68,7 @@ def _condition(lake: Lake, query: Query) -> pl.Expr:
             expression = pl.sql_expr(query.where)
             probe = pl.DataFrame(schema=lake.stream.schema).select(expression)
         except pl.exceptions.PolarsError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].split("; valid columns")[0]
             raise UsageError(
                 f"--where {query.where!r}: {reason}; write a SQL condition over the published "
                 "columns, such as dest_port = 22 AND event_kind = 'command'"

@@ -58,10 +58,11 @@ def look(
         first = landing.first_hour(start)
         if first is None:
             return Listing(), after
-        since = first
+        since = looked = first
     else:
-        since = max(start, min(marks.looked_until, end - 2 * HOUR) - lookback)
-    until = min(end, since + STRIDE)
+        looked = min(marks.looked_until, end - 2 * HOUR)
+        since = max(start, looked - lookback)
+    until = min(end, max(since, looked) + STRIDE)
     if until == end:
         since = _reach_back(after, since, start, lookback, now)
     after.looked_until = min(until, end - HOUR)

@@ -124,6 +124,8 @@ class Landing:
         if index == len(self.format.levels):
             return
         for name, tokens, _ in self._level(folder, index, known, since, until, direct=False):
+            if not name:  # a stranger leads nowhere
+                continue
             path = f"{folder}/{name}" if folder else name
             yield from self._dates(path, index + 1, known | tokens, since, until, depth)
 
@@ -228,9 +230,10 @@ def _period(known: dict[str, str]) -> tuple[datetime, datetime] | None:
     ]
     try:
         start = datetime(*(values + [1, 1, 0][len(values) - 1 :])[:4], tzinfo=UTC)  # type: ignore[misc,arg-type]
-    except (TypeError, ValueError):  # no token yet, or a date that does not exist
+        return start, _next(start, len(values))
+    except (TypeError, ValueError, OverflowError):
+        # No token yet, a date that does not exist, or one that nothing can follow.
         return None
-    return start, _next(start, len(values))
 
 
 def _next(time: datetime, depth: int) -> datetime:

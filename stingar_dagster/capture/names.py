@@ -124,7 +124,8 @@ class Level:
             "".join(
                 f"(?P<{piece}>{_PATTERNS[piece]})" if index % 2 else re.escape(piece)
                 for index, piece in enumerate(pieces)
-            )
+            ),
+            re.ASCII,
         )
 
     def match(self, name: str) -> dict[str, str] | None:

@@ -96,7 +96,8 @@ class Cleaner:
         )
 
     def _timed(self, frame: pl.DataFrame, rows: Rows, landed_hour: datetime) -> pl.DataFrame:
-        """Add `time_us`, `time_source` and `extra`; null `enqueued_us` that can't be true."""
+        """Add `time_us`, `time_source` and `extra`; an enqueued time that can't be true counts
+        for none of them."""
         start, landed = _microseconds(self.rules.start), _microseconds(landed_hour)
         # A window closes within 15 minutes of its start, so nothing in it was received later
         # than in the hour after; a capture that says otherwise does not place events.

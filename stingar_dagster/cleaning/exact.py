@@ -244,11 +244,12 @@ def _pieces(body: bytes) -> Iterator[tuple[int, bytes | Refusal]]:
         return
     try:
         members = _decode_object(body)
-    except msgspec.DecodeError as error:
-        if _is_json(body):
+    except msgspec.DecodeError:
+        error = _json_error(body)
+        if error is None:
             yield -1, Refusal(Reason.NOT_AN_OBJECT, "", body)
         else:
-            yield from _line_pieces(body, str(error))
+            yield from _line_pieces(body, error)
         return
     envelope = list(members) == ["records"] and bytes(members["records"]).startswith(b"[")
     if envelope and _duplicate_key(body) is None:
@@ -285,19 +286,21 @@ def _line(line: bytes) -> bytes | Refusal:
         return Refusal(Reason.TOO_DEEP, f"more than {MAX_DEPTH} levels", line)
     try:
         _decode_object(line)
-    except msgspec.DecodeError as error:
-        if _is_json(line):
+    except msgspec.DecodeError:
+        error = _json_error(line)
+        if error is None:
             return Refusal(Reason.NOT_AN_OBJECT, "", line)
-        return Refusal(Reason.NOT_JSON, str(error), line)
+        return Refusal(Reason.NOT_JSON, error, line)
     return line
 
 
-def _is_json(text: bytes) -> bool:
+def _json_error(text: bytes) -> str | None:
+    """Why a text is not JSON; None where it is."""
     try:
         _decode_raw(text)
-    except msgspec.DecodeError:
-        return False
-    return True
+    except msgspec.DecodeError as error:
+        return str(error)
+    return None
 
 
 def _duplicate_key(text: bytes) -> str | None:

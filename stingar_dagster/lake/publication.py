@@ -46,7 +46,12 @@ class Draft:
     data: bytes | None
 
 
+class _Versioned(msgspec.Struct):
+    format: int = 1
+
+
 _decode = msgspec.json.Decoder(Record).decode
+_decode_format = msgspec.json.Decoder(_Versioned).decode
 
 
 def read_record(store: Store, path: str) -> Record | None:
@@ -56,16 +61,18 @@ def read_record(store: Store, path: str) -> Record | None:
         UnknownFormat: a newer release wrote it.
     """
     try:
-        record = _decode(store.read(path))
+        data = store.read(path)
+        if _decode_format(data).format > FORMAT:
+            raise UnknownFormat(
+                f"{store.describe(path)} was written by a newer release; upgrade this one"
+            )
+        return _decode(data)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
         raise UnknownFormat(
             f"{store.describe(path)} is not a record ({error}); remove it and run again"
         ) from error
-    if record.format > FORMAT:
-        raise UnknownFormat(f"{store.describe(path)} was written by a newer release; upgrade")
-    return record
 
 
 def publish(

@@ -72,7 +72,9 @@ def collect_orphans(store: Store, entries: list[Entry], named: set[str]) -> None
     cutoff = datetime.now(UTC) - ORPHAN_AGE
     for entry in entries:
         name = entry.path.rsplit("/", 1)[-1]
-        if name not in named and entry.modified is not None and entry.modified < cutoff:
+        old = entry.modified is not None and entry.modified < cutoff
+        # Written again since it was listed, it is about to be named.
+        if old and name not in named and store.etag(entry.path) == entry.etag:
             store.remove(entry.path)
 
 

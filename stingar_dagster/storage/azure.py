@@ -19,7 +19,8 @@ class AzureStore(ObjectStore):
         if expected is None:
             options = {"mode": "create"}
         elif expected is not ANY_VERSION:
-            options = {"etag": expected, "match_condition": MatchConditions.IfNotModified}
+            # RFC 9110 wants an entity tag in quotes; listings give it without, so entries do too.
+            options = {"etag": f'"{expected}"', "match_condition": MatchConditions.IfNotModified}
         with self._clear_errors(path):
             try:
                 self.fs.pipe_file(self._full(path), data, **options)

@@ -7,7 +7,7 @@ objects: readers glob the folders of published objects.
 import contextlib
 import fcntl
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -88,21 +88,18 @@ class LocalStore:
     def _write_temporary(self, data: bytes) -> Path:
         folder = self._hidden / "writing"
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder)
+        # Not tempfile: its files are private, and published objects are read by other accounts.
+        temporary = folder / secrets.token_hex(16)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 # Without this a power failure can leave the new name over missing bytes.
                 os.fsync(file.fileno())
-            # mkstemp makes private files; published objects are read by other accounts.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        return Path(name)
+        return temporary
 
     @contextlib.contextmanager
     def _locked(self, path: str) -> Iterator[None]:

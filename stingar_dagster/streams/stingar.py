@@ -193,11 +193,8 @@ def _credential(name: str, position: int) -> pl.Expr:
     it counts only for the success itself.
     """
     of_session = pl.col("loggedin").list.get(position, null_on_oob=True)
-    return pl.coalesce(
-        name,
-        f"ssh_{name}",
-        pl.when(pl.col("event_kind") == "login_success").then(of_session),
-    ).alias(name)
+    counts = (pl.col("event_kind") == "login_success") & (of_session != "")
+    return pl.coalesce(name, f"ssh_{name}", pl.when(counts).then(of_session)).alias(name)
 
 
 _STEPS = (

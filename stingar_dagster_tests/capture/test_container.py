@@ -6,7 +6,7 @@ import zlib
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stingar_dagster.capture.container import (
@@ -47,6 +47,7 @@ def failure(blob: bytes) -> DamageKind:
     return caught.value.kind
 
 
+@settings(deadline=None)
 @given(INT64)
 def test_numbers_are_encoded_as_fastavro_does(value: int) -> None:
     encoded = io.BytesIO()

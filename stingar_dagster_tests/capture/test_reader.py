@@ -226,7 +226,7 @@ def avro_files(draw: st.DrawFn) -> bytes:
 # Whole files
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(avro_files(), max_size=4), st.integers(1, 7))
 def test_whole_files_are_read_as_by_fastavro(blobs: list[bytes], stride: int) -> None:
     rows = expected(blobs)
@@ -476,7 +476,7 @@ def test_flipped_bits_never_raise_nor_shorten_a_file_quietly(
             assert same(read_captures([broken]), decoded)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data(), avro_files(), st.integers(1, 7))
 def test_in_step_and_in_order_agree_on_anything(
     data: st.DataObject, blob: bytes, stride: int
@@ -499,7 +499,7 @@ def same(one: Decoded, other: Decoded) -> bool:
     return one.damage == other.damage and rows_of(one.records) == rows_of(other.records)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=3), st.booleans())
 def test_arbitrary_bytes_never_raise(payloads: list[bytes], framed: bool) -> None:
     if framed:
@@ -659,7 +659,7 @@ def names_of(changes: list[Callable[[dict[str, Any]], None]]) -> str:
 
 @pytest.mark.parametrize("changes", CHANGES, ids=names_of)
 @pytest.mark.parametrize("codec", ["null", "deflate"])
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_other_schemas_with_the_fields_are_read(
     changes: list[Callable[[dict[str, Any]], None]], codec: str, data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stingar_dagster.capture.container import read_header, split_blocks
@@ -46,6 +46,7 @@ def blocks_of(blob: bytes) -> list[int]:
 VALUES = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.binary()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

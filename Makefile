@@ -1,0 +1,35 @@
+# `make demo` and `make test` need Python 3.11 with venv, and make; they set up the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench-day bench-latency clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check]'
+	@touch $@
+
+demo: $(VENV)/ready  ## sample traffic and Dagster's UI on http://127.0.0.1:3000
+	$(BIN)/stingar demo
+
+test: $(VENV)/ready  ## the tests
+	$(BIN)/pytest
+
+check: $(VENV)/ready  ## style, types, import contracts, definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dg check defs
+
+bench-day: $(VENV)/ready  ## a day of events against a per-event loop
+	$(BIN)/python -m benchmarks.day
+
+bench-latency: $(VENV)/ready  ## from a capture to its published hour, under the demo
+	$(BIN)/python -m benchmarks.latency
+
+clean:  ## the virtual environment and caches; data/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
