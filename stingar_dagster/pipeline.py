@@ -5,7 +5,7 @@ again in any order, at any time, by any number of processes. Not here: Dagster, 
 the files that the steps read and write (`lake`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -18,9 +18,10 @@ from stingar_dagster.lake.daily import publish_daily
 from stingar_dagster.lake.hours import publish_events
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import parse_hour
-from stingar_dagster.lake.ledger import Ledger, read_ledger, write_ledger
+from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger, write_ledger
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import publish_quarantine
+from stingar_dagster.lake.reopened import mark
 from stingar_dagster.lake.schema import publish_schema
 from stingar_dagster.lake.slots import Outcome, SlotWriter, batches_of, parts_of, slot_of
 from stingar_dagster.settings import Settings
@@ -135,14 +136,24 @@ class Pipeline:
         for capture in listed:
             slot = slot_of(capture.name.start, self.stream.slot_minutes)
             slots.setdefault(slot, []).append(capture)
-        present = {capture.name.path for capture in listed}
+        # Slots of another length share segments with more than one slot of today's.
+        resliced = any(
+            line.slot != slot_of(start, self.stream.slot_minutes)
+            for line, start in _lines_and_starts(ledger, listed)
+        )
         stale = {
             slot: captures
             for slot, captures in slots.items()
-            if again or not all(self._is_up_to_date(ledger, capture) for capture in captures)
+            if again
+            or resliced
+            or not all(self._is_up_to_date(ledger, capture) for capture in captures)
         }
         outcome = Outcome(
-            {name: line for name, line in ledger.lines.items() if line.slot not in stale}
+            {
+                name: line
+                for name, line in ledger.lines.items()
+                if line.slot not in stale and not resliced
+            }
         )
         parts = [part for slot in sorted(stale) for part in parts_of(slot, stale[slot])]
         decoded = 0
@@ -151,14 +162,13 @@ class Pipeline:
             decoded += len(done.lines)
             outcome.lines |= done.lines
             outcome.waiting += done.waiting
-        for slot in stale:
-            gone = [
-                line
-                for name, line in sorted(ledger.lines.items())
-                if line.slot == slot and name not in present
-            ]
-            if gone:
-                outcome.lines |= writer.keep(gone)
+        # Not in landing any more, or being replaced by a file that is not whole yet.
+        left: dict[int, list[LedgerLine]] = {}
+        for name, line in sorted(ledger.lines.items()):
+            if name not in outcome.lines:
+                left.setdefault(line.slot, []).append(line)
+        for lines in left.values():
+            outcome.lines |= writer.keep(lines)
         return outcome, decoded
 
     def _is_up_to_date(self, ledger: Ledger, capture: Capture) -> bool:
@@ -175,8 +185,17 @@ class Pipeline:
         Marked before the commit, so that a crash after it can't lose them, and after it, because
         an hour published in between takes the mark away.
         """
-        for key in before.segments().keys() - after.segments().keys():
-            self.lake.store.write(self.lake.layout.reopened(parse_hour(key)), b"")
+        for key in sorted(before.segments().keys() - after.segments().keys()):
+            mark(self.lake, parse_hour(key))
+
+
+def _lines_and_starts(
+    ledger: Ledger, captures: list[Capture]
+) -> Iterator[tuple[LedgerLine, datetime]]:
+    for capture in captures:
+        line = ledger.lines.get(capture.name.path)
+        if line is not None:
+            yield line, capture.name.start
 
 
 def _changed_hours(before: Ledger, after: Ledger) -> list[datetime]:

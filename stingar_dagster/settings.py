@@ -19,6 +19,8 @@ from stingar_dagster.errors import SettingsError
 DEFAULT_CAPTURE_FORMAT: Final = (
     "{Namespace}/{EventHub}/{PartitionId}/{Year}/{Month}/{Day}/{Hour}/{Minute}/{Second}"
 )
+_MOST: Final = 1_000_000_000
+"""Of any number: as hours it is no date's distance, and no body is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,11 @@ def _hour(environ: Mapping[str, str], name: str, default: datetime) -> datetime:
         return default
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise SettingsError(
             f"{name}={text!r} is not a date: write it like 2022-05-01 or 2022-05-01T00:00"
         ) from None
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     if time != time.replace(minute=0, second=0, microsecond=0):
         raise SettingsError(f"{name}={text!r} is not a whole UTC hour: write it like 2022-05-01")
     if not 1970 <= time.year < 2100:
@@ -97,8 +99,11 @@ def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name)
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise SettingsError(f"{name}={text!r} is not a whole number above zero, like {default}")
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(_MOST))
+    if not digits or not 1 <= int(text) <= _MOST:
+        raise SettingsError(
+            f"{name}={text[:40]!r} is not a whole number from 1 to {_MOST:,}, like {default}"
+        )
     return int(text)
 
 

@@ -13,6 +13,7 @@ from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of, hour_key, hour_of_path, parse_hour
 from stingar_dagster.lake.ledger import Ledger, read_ledger
 from stingar_dagster.lake.publication import Record, read_record
+from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import landed_hour_of
 
 
@@ -67,9 +68,8 @@ def unpublished_hours(lake: Lake, landed_hours: Iterable[datetime]) -> dict[date
         }
         if changed:
             pending[hour] = " ".join(sorted(set().union(*changed.values())))
-    for entry in lake.store.find(lake.layout.reopened()):
-        hour = parse_hour(entry.path.rsplit("/", 1)[-1])
-        pending.setdefault(hour, f"reopened {entry.etag}")
+    for hour, paths in marks(lake).items():
+        pending.setdefault(hour, f"reopened {' '.join(paths)}")
     return dict(sorted(pending.items()))
 
 

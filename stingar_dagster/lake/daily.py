@@ -96,8 +96,12 @@ def _partial(
 ) -> pl.DataFrame:
     path = record.partials.get(table.name)
     if path is not None:
-        return decode(lake.store.read(path), schema)
-    # The table was declared after the hour was published: count the hour's events now.
+        try:
+            return decode(lake.store.read(path), schema)
+        except FileNotFoundError:
+            if read_record(lake.store, lake.layout.hour_record("events", hour)) != record:
+                raise  # the hour was published again meanwhile: start over
+    # The partial was lost, or its table declared later: count the hour's events now.
     events, _ = read_events(lake, hour, record.made_from)
     return table.partials(table_frame(events, lake))
 

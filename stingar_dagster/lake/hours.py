@@ -14,6 +14,7 @@ from stingar_dagster.lake.layout import hour_key, parse_hour
 from stingar_dagster.lake.ledger import read_ledger
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.publication import Draft, Record, publish
+from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import (
     collect_orphans,
     decode,
@@ -78,11 +79,13 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
         )
         return Draft(record, data)
 
+    seen = marks(lake, hour).get(hour, [])
     record, before = publish(store, layout.events(hour), layout.hour_record("events", hour), make)
     if before is not None:
         for path in set(before.partials.values()) - set(record.partials.values()):
             store.remove(path)
-    store.remove(layout.reopened(hour))
+    for path in seen:
+        store.remove(path)
     return record
 
 

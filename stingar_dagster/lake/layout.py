@@ -76,7 +76,7 @@ class Layout:
         return f"{self.stream}/state/daily/{table}/{_day(day)}.json"
 
     def reopened(self, event_hour: datetime | None = None) -> str:
-        """Marks of event hours that lost a segment, until they are published again."""
+        """Folder of an event hour's marks that it lost a segment, or of all hours' folders."""
         folder = f"{self.stream}/state/reopened"
         return folder if event_hour is None else f"{folder}/{hour_key(event_hour)}"
 

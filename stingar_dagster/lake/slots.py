@@ -141,7 +141,7 @@ class SlotWriter:
         return outcome
 
     def keep(self, lines: list[LedgerLine]) -> dict[str, LedgerLine]:
-        """Carry over captures that landing does not have any more: their events stay.
+        """Carry over lines of one slot whose captures can't be read again: their events stay.
 
         Returns:
             their lines, naming segments that hold nothing else.
