@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,6 +23,7 @@ WINDOW: Final = timedelta(seconds=30)
 """How often captures land; Event Hubs' shortest window is 60 seconds."""
 HISTORY: Final = timedelta(hours=30)
 """How much past traffic a fresh demo starts with: yesterday's tables are worth a look."""
+_STOP_SECONDS: Final = 20.0
 _EVENTS_PER_HOUR: Final = 1500.0
 _HISTORY_WINDOW: Final = timedelta(minutes=15)
 
@@ -82,17 +82,23 @@ def serve(host: str, port: int) -> int:
     """Run `dagster dev` until it ends or we are asked to."""
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml"]
     command += ["--host", host, "--port", str(port), "--log-level", "warning"]
+    asked_to_stop = threading.Event()
+    # Set before the child starts: a shell's background job would pass on that it ignores Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked_to_stop.set())
     # A group of its own, so that Ctrl-C reaches it once, from us.
     process = subprocess.Popen(command, start_new_session=True, env=_environment())
-
-    def pass_on(number: int, frame: object) -> None:
-        process.send_signal(signal.SIGINT)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
-    while (code := process.poll()) is None:
-        time.sleep(0.2)
-    return 0 if code in (0, -signal.SIGINT, 130) else code
+    while process.poll() is None and not asked_to_stop.wait(0.2):
+        pass
+    if not asked_to_stop.is_set():
+        return process.returncode
+    print("Stopping.", flush=True)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    return 0
 
 
 def _environment() -> dict[str, str]:

@@ -19,8 +19,6 @@ from stingar_dagster.errors import SettingsError
 DEFAULT_CAPTURE_FORMAT: Final = (
     "{Namespace}/{EventHub}/{PartitionId}/{Year}/{Month}/{Day}/{Hour}/{Minute}/{Second}"
 )
-_MOST: Final = 1_000_000_000
-"""Of any number: as hours it is no date's distance, and no body is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +53,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: a value can't be parsed; the message names the variable and a valid value.
     """
     if environ is None:
-        from_file = {k: v for k, v in dotenv_values(Path.cwd() / ".env").items() if v is not None}
-        environ = {**from_file, **os.environ}
+        environ = {**_dotenv(Path.cwd() / ".env"), **os.environ}
     default = Settings()
     return Settings(
         start=_hour(environ, "STINGAR_START", default.start),
         landing=_url(environ, "STINGAR_LANDING", default.landing),
         lake=_url(environ, "STINGAR_LAKE", default.lake),
         capture_format=environ.get("STINGAR_CAPTURE_FORMAT") or default.capture_format,
-        max_body_bytes=_positive(environ, "STINGAR_MAX_BODY_BYTES", default.max_body_bytes),
+        max_body_bytes=_positive(
+            environ, "STINGAR_MAX_BODY_BYTES", default.max_body_bytes, most=1_000_000_000
+        ),
         torn_after=timedelta(
             minutes=_positive(
                 environ, "STINGAR_TORN_AFTER_MINUTES", int(default.torn_after.total_seconds() // 60)
@@ -75,6 +74,15 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             )
         ),
     )
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    try:
+        return {k: v for k, v in dotenv_values(path).items() if v is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} can't be read ({error}); write lines like STINGAR_LAKE=data/lake, in UTF-8"
+        ) from error
 
 
 def _hour(environ: Mapping[str, str], name: str, default: datetime) -> datetime:
@@ -95,14 +103,14 @@ def _hour(environ: Mapping[str, str], name: str, default: datetime) -> datetime:
     return time
 
 
-def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
+def _positive(environ: Mapping[str, str], name: str, default: int, most: int = 1_000_000) -> int:
     text = environ.get(name)
     if not text:
         return default
-    digits = text.isascii() and text.isdigit() and len(text) <= len(str(_MOST))
-    if not digits or not 1 <= int(text) <= _MOST:
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not 1 <= int(text) <= most:
         raise SettingsError(
-            f"{name}={text[:40]!r} is not a whole number from 1 to {_MOST:,}, like {default}"
+            f"{name}={text[:40]!r} is not a whole number from 1 to {most}, like {default}"
         )
     return int(text)
 

@@ -31,9 +31,7 @@ def staged(lake: Lake, hour: datetime) -> tuple[str, ...]:
     """The segments of an event hour that their landed hours' ledgers name; others are removed."""
     entries = lake.store.find(lake.layout.segments(hour))
     landed = sorted({landed_hour_of(entry.path.rsplit("/", 1)[-1]) for entry in entries})
-    ledgers = in_parallel(
-        lambda key: read_ledger(lake.store, lake.layout, parse_hour(key)), landed
-    )
+    ledgers = in_parallel(lambda key: read_ledger(lake.store, lake.layout, parse_hour(key)), landed)
     named: set[str] = set().union(
         *(ledger.segments().get(hour_key(hour), set()) for ledger in ledgers)
     )
@@ -49,7 +47,9 @@ def read_events(lake: Lake, hour: datetime, names: tuple[str, ...]) -> tuple[pl.
     """
     schema = segment_schema(lake.stream)
     frames = in_parallel(
-        lambda name: decode(lake.store.read(lake.layout.segment(hour_key(hour), name)), schema),
+        lambda name: decode(
+            lake.store.read(lake.layout.segment(hour_key(hour), name)), schema, name
+        ),
         names,
     )
     events = pl.concat([pl.DataFrame(schema=schema), *frames])

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import polars as pl
 
+from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.layout import hour_key
 from stingar_dagster.storage import Entry, Store
 from stingar_dagster.streams import Stream
@@ -46,11 +47,20 @@ def encode(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def decode(data: bytes, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """The frame with every column of the schema."""
+def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment") -> pl.DataFrame:
+    """The frame with every column of the schema.
+
+    Raises:
+        UnknownFormat: it was made when a column had another type, and its values don't fit.
+    """
     frame = pl.read_parquet(io.BytesIO(data))
     missing = [pl.lit(None, dtype=t).alias(n) for n, t in schema.items() if n not in frame.columns]
-    return frame.with_columns(missing).select(list(schema))
+    try:
+        return frame.with_columns(missing).select(list(schema)).cast(dict(schema))
+    except pl.exceptions.PolarsError as error:
+        raise UnknownFormat(
+            f"{name} was cleaned with other types of fields; run its landed hour again"
+        ) from error
 
 
 def segment_name(landed_hour: datetime, slot: int, data: bytes) -> str:

@@ -361,5 +361,3 @@ def _gaps(sequence: NDArray[np.int64]) -> tuple[str, ...]:
     present = np.unique(sequence)
     breaks = np.flatnonzero(np.diff(present) > 1)
     return tuple(f"{present[at] + 1}-{present[at + 1] - 1}" for at in breaks.tolist())
-
-

@@ -28,9 +28,7 @@ CLEANER = Cleaner(STINGAR, Rules(start=datetime(2020, 1, 1, tzinfo=UTC), max_bod
 
 
 def examples(count: int) -> settings:
-    return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def captured(bodies: Sequence[bytes | None]) -> Records:
@@ -68,8 +66,8 @@ def cleaned_both_ways(bodies: Sequence[bytes | None]) -> tuple[pl.DataFrame, lis
 # Any bytes, any JSON
 
 
-@examples(150)
-@given(st.lists(st.none() | st.binary(max_size=80), max_size=8))
+@examples(50)
+@given(st.lists(st.none() | st.binary(max_size=80), max_size=20))
 def test_any_bytes_come_out_the_same_both_ways(bodies: list[bytes | None]) -> None:
     cleaned_both_ways(bodies)
 
@@ -89,14 +87,15 @@ _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max
 _values = st.recursive(
     _scalars,
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(_keys | st.text(max_size=3), inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(_keys | st.text(max_size=3), inner, max_size=3)
     ),
     max_leaves=6,
 )
 
 
-@examples(150)
-@given(st.lists(st.dictionaries(_keys, _values, max_size=6) | _values, max_size=5), st.booleans())
+@examples(60)
+@given(st.lists(st.dictionaries(_keys, _values, max_size=6) | _values, max_size=10), st.booleans())
 def test_any_json_value_comes_out_the_same_both_ways(values: list[object], ascii: bool) -> None:
     # What Python's json writes, lone surrogates (as escapes), NaN and Infinity included.
     bodies = [
@@ -129,17 +128,19 @@ def bodies_by_hand(draw: st.DrawFn) -> bytes:
     members = draw(st.lists(st.tuples(_keys, _blanks, _blanks, _texts), max_size=5))
     text = ",".join(f"{json.dumps(key)}{a}:{b}{value}" for key, a, b, value in members)
     body = f"{draw(_blanks)}{{{text}{draw(_blanks)}}}{draw(_blanks)}"
-    shape = draw(st.sampled_from(["{}", "{}", "{}", "\ufeff{}", "[{}]", '{{"records":[{}]}}', "{}x"]))
+    shape = draw(
+        st.sampled_from(["{}", "{}", "{}", "\ufeff{}", "[{}]", '{{"records":[{}]}}', "{}x"])
+    )
     return shape.format(body).encode()
 
 
-@examples(400)
-@given(st.lists(bodies_by_hand(), min_size=1, max_size=5))
+@examples(120)
+@given(st.lists(bodies_by_hand(), min_size=1, max_size=12))
 def test_carelessly_written_objects_come_out_the_same_both_ways(bodies: list[bytes]) -> None:
     cleaned_both_ways(bodies)
 
 
-@examples(100)
+@examples(40)
 @given(st.lists(bodies_by_hand(), min_size=2, max_size=4), st.sampled_from([b"\n", b"\r\n", b","]))
 def test_several_objects_in_a_body_come_out_the_same_both_ways(
     objects: list[bytes], separator: bytes
@@ -148,7 +149,7 @@ def test_several_objects_in_a_body_come_out_the_same_both_ways(
     cleaned_both_ways([joined, b"[" + joined + b"]", b'{"records": [' + joined + b"]}"])
 
 
-@examples(150)
+@examples(60)
 @given(st.data())
 def test_events_with_bytes_changed_come_out_the_same_both_ways(data: st.DataObject) -> None:
     body = bytearray(

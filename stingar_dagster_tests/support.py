@@ -1,0 +1,347 @@
+"""What tests of the whole way share: a landing folder and a lake, and an oracle beside them.
+
+`Site` puts captures into landing, runs what is pending, and reads the lake back as a stranger
+would, with plain `json`. Its oracle counts identities with fastavro and believes no record but
+one: how many duplicates were removed. Not here: anything that the package itself could be asked.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import fastavro
+
+from stingar_dagster.capture.discovery import Capture
+from stingar_dagster.capture.writer import CaptureRecord, encode_capture
+from stingar_dagster.lake import backlog
+from stingar_dagster.lake.layout import day_of
+from stingar_dagster.pipeline import Pipeline
+from stingar_dagster.settings import Settings
+from stingar_dagster.storage import Entry, Store, open_store
+from stingar_dagster.storage.base import ANY_VERSION, Expected
+from stingar_dagster.storage.local import LocalStore
+from stingar_dagster.streams import STINGAR, Stream
+
+HOUR: Final = timedelta(hours=1)
+MINUTE: Final = timedelta(minutes=1)
+NOON: Final = datetime(2026, 11, 3, 12, tzinfo=UTC)
+"""A landed hour to put captures in, unless a test says otherwise."""
+
+TOO_MANY_ROUNDS: Final = 12
+
+
+def stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event(moment: datetime, **fields: object) -> bytes:
+    """A body that becomes one event, logged at `moment`."""
+    known = {"type": "cowrie.sessions", "src_ip": "192.0.2.7", "dest_port": 22, "sensor": "lab-1"}
+    return json.dumps({"@timestamp": stamp(moment), **known, **fields}).encode()
+
+
+def capture(
+    bodies: Iterable[bytes | None],
+    first: int = 0,
+    received: datetime = NOON,
+    block_bytes: int | None = None,
+) -> bytes:
+    """A capture file whose records are numbered from `first` on."""
+    records = [
+        CaptureRecord(
+            sequence_number=first + index,
+            offset=str((first + index) * 512),
+            enqueued=received,
+            body=body,
+            system_properties={"x-opt-enqueued-time": int(received.timestamp() * 1000)},
+        )
+        for index, body in enumerate(bodies)
+    ]
+    return encode_capture(records, block_bytes=block_bytes)
+
+
+@dataclass
+class Work:
+    """What a run of everything that was pending came to."""
+
+    landed: list[datetime] = field(default_factory=list)
+    published: list[datetime] = field(default_factory=list)
+    rolled: list[datetime] = field(default_factory=list)
+
+
+@dataclass
+class Site:
+    """A landing folder and a lake.
+
+    Attributes:
+        landing, lake: URLs or folders.
+        stream: whose captures are processed.
+        blobs: every capture put into landing, by path; a replaced one is forgotten.
+    """
+
+    landing: str
+    lake: str
+    stream: Stream = STINGAR
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, folder: Path, stream: Stream = STINGAR) -> "Site":
+        return cls(str(folder / "landing"), str(folder / "lake"), stream)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(landing=self.landing, lake=self.lake)
+
+    def pipeline(self, stream: Stream | None = None) -> Pipeline:
+        return Pipeline(self.settings, stream or self.stream)
+
+    # ---- landing
+
+    def put(
+        self,
+        bodies: Iterable[bytes | None],
+        *,
+        partition: int = 0,
+        start: datetime = NOON,
+        first: int = 0,
+        received: datetime | None = None,
+    ) -> str:
+        """Land a capture; returns its path."""
+        return self.put_blob(capture(bodies, first, received or start), partition, start)
+
+    def put_blob(self, blob: bytes, partition: int = 0, start: datetime = NOON) -> str:
+        pipeline = self.pipeline()
+        path = pipeline.landing.format.path("ns", "hub", partition, start)
+        pipeline.landing.store.write(path, blob)
+        self.blobs[path] = blob
+        return path
+
+    def age(self, path: str, by: timedelta) -> None:
+        """Make a file in landing look as old as that."""
+        when = (datetime.now(UTC) - by).timestamp()
+        os.utime(Path(self.landing) / path, (when, when))
+
+    def remove(self, path: str) -> None:
+        """Take a capture out of landing, as retention does; what it held still counts."""
+        self.pipeline().landing.store.remove(path)
+
+    # ---- running
+
+    def run(self, pipeline: Pipeline | None = None) -> Work:
+        """Do what is pending until nothing is; captures that have to wait are left waiting."""
+        pipeline = pipeline or self.pipeline()
+        done = Work()
+        for _ in range(TOO_MANY_ROUNDS):
+            unlanded, hours, days = pending(pipeline)
+            waiting = 0
+            for hour in unlanded:
+                waiting += bool(pipeline.land_hour(hour).waiting)
+            for hour in hours:
+                pipeline.publish_hour(hour)
+            for day in days:
+                pipeline.roll_day(day)
+            if len(unlanded) == waiting and not hours and not days:
+                return done
+            done.landed += unlanded
+            done.published += hours
+            done.rolled += days
+        raise AssertionError("something stays pending, however often it is done")
+
+    # ---- reading back
+
+    def objects(self, folder: str = "") -> dict[str, bytes]:
+        """Every object below a folder of the stream's part of the lake, by path."""
+        store = open_store(self.lake, "STINGAR_LAKE")
+        root = f"{self.stream.name}/{folder}".rstrip("/")
+        return {entry.path: store.read(entry.path) for entry in store.find(root)}
+
+    def tree(self, folder: str = "") -> dict[str, str]:
+        """A digest of every object below a folder, by path."""
+        return {
+            path: hashlib.sha256(data).hexdigest() for path, data in self.objects(folder).items()
+        }
+
+    def versions(self, *folders: str) -> dict[str, str]:
+        """The etag of every object below folders: it changes with any write, even of the same."""
+        store = open_store(self.lake, "STINGAR_LAKE")
+        return {
+            entry.path: entry.etag
+            for folder in folders
+            for entry in store.find(f"{self.stream.name}/{folder}")
+        }
+
+    def rows(self, folder: str) -> list[dict[str, Any]]:
+        """The JSON lines of every object below a folder."""
+        return [json.loads(line) for data in self.objects(folder).values() for line in lines(data)]
+
+    def events(self, hour: datetime | None = None) -> list[dict[str, Any]]:
+        return self.rows("events" + (f"/date={hour:%Y-%m-%d}/hour={hour:%H}" if hour else ""))
+
+    def quarantined(self) -> list[dict[str, Any]]:
+        return self.rows("quarantine")
+
+    def ledger(self, hour: datetime = NOON) -> dict[str, dict[str, Any]]:
+        """The ledger's lines of a landed hour, by capture."""
+        rows = self.rows(f"ledger/date={hour:%Y-%m-%d}/hour={hour:%H}")
+        return {row["capture"]: row for row in rows}
+
+    def daily(self, table: str) -> list[dict[str, Any]]:
+        return self.rows(f"daily/{table}")
+
+    def duplicates(self) -> int:
+        """How many events were left out as duplicates, by the hours' records."""
+        return sum(row["duplicates"] for row in self.rows("state/events"))
+
+    def check(self) -> None:
+        """The oracle: see `check_identities`, and the daily summary counted by hand."""
+        events, quarantined = self.events(), self.quarantined()
+        check_identities(self.blobs, events, quarantined, self.duplicates())
+        by_day = Counter(row["@timestamp"][:10] for row in events)
+        for day, count in by_day.items():
+            rows = self.rows(f"daily/daily_summary/date={day}")
+            assert sum(row.get("events", 0) for row in rows) == count, day
+        for path, data in self.objects("events").items():
+            place = path.split("date=")[1].split("/")
+            hour = f"{place[0]}T{place[1].removeprefix('hour=')}"
+            times = [row["@timestamp"] for row in map(json.loads, lines(data))]
+            assert times == sorted(times), path
+            assert {time[:13] for time in times} == {hour}, path
+
+
+def lines(data: bytes) -> list[bytes]:
+    assert not data or data.endswith(b"\n"), "the last line is not whole"
+    return data.split(b"\n")[:-1]
+
+
+def pending(pipeline: Pipeline) -> tuple[list[datetime], list[datetime], list[datetime]]:
+    """Landed hours, event hours and days that are not up to date."""
+    lake = pipeline.lake
+    unlanded = backlog.unlanded(lake, backlog.by_landed_hour(lake, captures(pipeline)))
+    landed = backlog.landed_hours(lake)
+    hours = backlog.unpublished_hours(lake, landed)
+    days = {*backlog.published_days(lake), *(day_of(hour) for hour in (*landed, *hours))}
+    return list(unlanded), list(hours), list(backlog.unpublished_days(lake, days))
+
+
+def captures(pipeline: Pipeline) -> list[Capture]:
+    """Everything in landing."""
+    since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    return pipeline.landing.between(since, until).captures
+
+
+def check_identities(
+    blobs: dict[str, bytes],
+    events: Sequence[dict[str, Any]],
+    quarantined: Sequence[dict[str, Any]],
+    duplicates: int,
+) -> None:
+    """Identities in captures = published + quarantined + duplicates, none published twice."""
+    captured: Counter[str] = Counter()
+    for path, blob in blobs.items():
+        source = "/".join(path.split("/")[:3])
+        for row in fastavro.reader(io.BytesIO(blob)):
+            assert isinstance(row, dict)
+            captured[f"{source}/{row['SequenceNumber']}"] += 1
+    twice = [name for name, count in Counter(e["event_id"] for e in events).items() if count > 1]
+    assert not twice
+    published = Counter(e["event_id"].split(".")[0] for e in events)
+    rejected = Counter(q["event_id"].split(".")[0] for q in quarantined if "event_id" in q)
+    assert published.keys() | rejected.keys() == captured.keys()
+    assert sum(count * (captured[name] - 1) for name, count in published.items()) == duplicates
+    alone = {e["event_id"] for e in events if "." not in e["event_id"].rsplit("/", 1)[-1]}
+    assert not alone & rejected.keys()
+    for name, count in captured.items():
+        if name not in alone:
+            assert not rejected[name] % count, name
+
+
+class RecordingStore(LocalStore):
+    """A local store that remembers which folders and objects it was asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, str(root))
+        self.asked: list[str] = []
+
+    def read(self, path: str) -> bytes:
+        self.asked.append(path)
+        return super().read(path)
+
+    def etag(self, path: str) -> str | None:
+        self.asked.append(path)
+        return super().etag(path)
+
+    def find(self, folder: str) -> list[Entry]:
+        self.asked.append(folder)
+        return super().find(folder)
+
+    def children(self, folder: str) -> tuple[list[str], list[Entry]]:
+        self.asked.append(folder)
+        return super().children(folder)
+
+
+class Crash(RuntimeError):
+    """The process died here."""
+
+
+class CrashingStore(LocalStore):
+    """A local store whose process dies before it changes anything more than so many times."""
+
+    def __init__(self, root: Path, changes: int) -> None:
+        super().__init__(root, str(root))
+        self.left = changes
+
+    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
+        self._change()
+        super().write(path, data, expected)
+
+    def remove(self, path: str) -> None:
+        self._change()
+        super().remove(path)
+
+    def _change(self) -> None:
+        if self.left <= 0:
+            raise Crash
+        self.left -= 1
+
+
+# ---- what other processes do; they import this module
+
+
+def count_up(store: Store, path: str, times: int) -> None:
+    """Add one to the number in an object so many times, by compare-and-swap."""
+    from stingar_dagster.errors import Conflict
+
+    for _ in range(times):
+        while True:
+            version = store.etag(path)
+            number = int(store.read(path)) if version is not None else 0
+            try:
+                store.write(path, b"%d" % (number + 1), expected=version)
+            except Conflict:
+                continue
+            break
+
+
+def count_up_at(url: str, path: str, times: int) -> None:
+    count_up(open_store(url, "STINGAR_LAKE"), path, times)
+
+
+def land_and_publish(
+    site: Site, landed: Sequence[datetime], published: Sequence[datetime], times: int
+) -> None:
+    """Do the same hours and days again and again, changed or not."""
+    pipeline = site.pipeline()
+    for turn in range(times):
+        for hour in landed:
+            pipeline.land_hour(hour, again=turn % 2 == 1)
+        for hour in published:
+            pipeline.publish_hour(hour)
+        for day in sorted({day_of(hour) for hour in published}):
+            pipeline.roll_day(day)
