@@ -47,6 +47,10 @@ class _OneLineErrors(click.Group):
             # The reader of our output went away, as `| head` does.
             sys.stderr.close()
             ctx.exit(0)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"stingar: {visible(f'{place}{error.strerror or error}')}", err=True)
+            ctx.exit(2)
 
 
 class _Time(click.ParamType[datetime]):
@@ -64,9 +68,9 @@ class _Time(click.ParamType[datetime]):
             return value
         try:
             time = datetime.fromisoformat(value)
-        except ValueError:
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time; write it like 2022-05-19 or 2022-05-19T17:00")
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         if self._whole_hours and time != time.replace(minute=0, second=0, microsecond=0):
             self.fail(f"{value!r} is not a whole hour")
         return time
@@ -112,7 +116,8 @@ def run(since: datetime | None, until: datetime | None) -> None:
     """
     from stingar_dagster import runner
 
-    pipeline = _pipeline()
+    _check_range(since, until)
+    pipeline = _with_landing()
     with runner.instance() as instance, _bars() as bars:
         tasks: dict[str, Any] = {}
 
@@ -165,11 +170,14 @@ def land(
     lines = captures = early = 0
     with packer.exclusive(), _bars() as bars:
         task = bars.add_task("lines", total=None)
-        for batch in packing.batches(_lines(files)):
-            early += count_before(batch, pipeline.stream, settings.start)
-            captures += len(packer.pack(batch, received or datetime.now(UTC)))
-            lines += len(batch)
-            bars.update(task, completed=lines)
+        try:
+            for batch in packing.batches(_lines(files)):
+                early += count_before(batch, pipeline.stream, settings.start)
+                captures += len(packer.pack(batch, received or datetime.now(UTC)))
+                lines += len(batch)
+                bars.update(task, completed=lines)
+        except UsageError as error:
+            raise UsageError(f"{error}; {lines:,} lines before it are landed") from error
     click.echo(f"{lines:,} lines in {captures:,} captures.")
     if early:
         click.echo(
@@ -195,10 +203,12 @@ def verify(since: datetime | None, until: datetime | None, as_json: bool) -> Non
     """
     from stingar_dagster import verify as proving
 
+    _check_range(since, until)
+    pipeline = _with_landing()
     with _bars() as bars:
         task = bars.add_task("landed hours", total=None)
         proof = proving.verify(
-            _pipeline(),
+            pipeline,
             since,
             until,
             lambda done, total: bars.update(task, completed=done, total=total),
@@ -249,15 +259,16 @@ def events(
     """
     from stingar_dagster.search import Query, search
 
-    if until <= since:
-        raise UsageError("--until must lie after --since")
+    _check_range(since, until)
     pipeline = _pipeline()
     write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
+
+    found = search(pipeline.lake, Query(since, until, src_ip, where))
 
     def matches() -> Iterator[dict[str, Any]]:
         with _bars() as bars:
             task = bars.add_task("hours", total=None)
-            for done, total, frame in search(pipeline.lake, Query(since, until, src_ip, where)):
+            for done, total, frame in found:
                 bars.update(task, completed=done, total=total)
                 yield from frame.iter_rows(named=True)
 
@@ -274,6 +285,7 @@ def quarantine() -> None:
 @click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
 def quarantine_list(since: datetime | None, until: datetime | None) -> None:
     """List what is in quarantine, with reason and place."""
+    _check_range(since, until)
     rows = 0
     for line in _quarantined(since, until):
         rows += 1
@@ -315,7 +327,8 @@ def quarantine_replay(since: datetime | None, until: datetime | None) -> None:
     """
     from stingar_dagster import runner
 
-    pipeline = _pipeline()
+    _check_range(since, until)
+    pipeline = _with_landing()
     with runner.instance() as instance, _bars() as bars:
         task = bars.add_task("landed hours", total=None)
         outcome = runner.replay(
@@ -343,6 +356,25 @@ def _pipeline() -> Any:
     return Pipeline(load_settings(), STREAMS[_STREAM])
 
 
+def _with_landing() -> Any:
+    """The pipeline, once landing is there: a mistyped folder must not pass for no traffic."""
+    from stingar_dagster.storage.local import LocalStore
+
+    pipeline = _pipeline()
+    store = pipeline.landing.store
+    if isinstance(store, LocalStore) and not store.root.is_dir():
+        raise UsageError(
+            f"STINGAR_LANDING={store.url}: there is no such folder; "
+            "set it to where captures land, or land some with `stingar land`"
+        )
+    return pipeline
+
+
+def _check_range(since: datetime | None, until: datetime | None) -> None:
+    if since is not None and until is not None and until <= since:
+        raise UsageError("--until must lie after --since")
+
+
 def _bars() -> Progress:
     """A progress bar on standard error; nothing where that is no terminal."""
     return Progress(
@@ -366,9 +398,7 @@ def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
                     if text.strip():
                         yield text
         except (OSError, EOFError, zlib.error) as error:
-            raise UsageError(
-                f"{name or 'standard input'} can't be read: {error}; earlier lines are landed"
-            ) from error
+            raise UsageError(f"{name or 'standard input'} can't be read: {error}") from error
 
 
 def _open(path: Path | None) -> IO[bytes]:

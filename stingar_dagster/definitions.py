@@ -35,8 +35,6 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             resources={"pipeline": PipelineResource()},
             # The steps do their own batching; a process a step would only add its start-up.
             executor=dg.in_process_executor,
-            # Every event of a run is in the UI; the console gets what needs attention.
-            loggers={"console": dg.colored_console_logger.configured({"log_level": "WARNING"})},
         ),
     )
 

@@ -69,6 +69,7 @@ class Pipeline:
             open_store(settings.landing, "STINGAR_LANDING"), CaptureFormat(settings.capture_format)
         )
         self.lake = Lake(open_store(settings.lake, "STINGAR_LAKE"), stream)
+        self._schema_is_published = False
         self._cleaner = Cleaner(stream, Rules(settings.start, settings.max_body_bytes))
 
     def land_hour(
@@ -112,7 +113,9 @@ class Pipeline:
             Conflict: other processes kept publishing this hour.
             StoreUnavailable, StoreDenied: the lake can't be read or written.
         """
-        publish_schema(self.lake)
+        if not self._schema_is_published:
+            publish_schema(self.lake)
+            self._schema_is_published = True
         return publish_events(self.lake, event_hour)
 
     def roll_day(self, day: datetime, tables: Iterable[str] | None = None) -> dict[str, Record]:

@@ -55,15 +55,18 @@ def instance() -> dg.DagsterInstance:
     """The instance that the UI uses: DAGSTER_HOME's, else that of this folder's dagster.yaml.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: there is neither, or it can't be used.
     """
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    if not Path("dagster.yaml").is_file():
+    home = os.environ.get("DAGSTER_HOME")
+    if not home and not Path("dagster.yaml").is_file():
         raise UsageError(
             "there is no dagster.yaml here: run this in the project's folder, or set DAGSTER_HOME"
         )
-    return dg.DagsterInstance.from_config(str(Path.cwd()))
+    try:
+        return dg.DagsterInstance.get() if home else dg.DagsterInstance.from_config(os.getcwd())
+    except Exception as error:  # of many kinds: the file's, its values', the database's
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"Dagster's instance can't be opened: {reason}") from error
 
 
 def run(
@@ -189,12 +192,18 @@ class _Runner:
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error_display_string
-            lines = [line.strip() for line in error.splitlines() if line.strip()]
-            return lines[0] if lines else "failed"
+    """Why a run failed, in one line."""
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             return check.description or "a check failed"
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data is not None and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            error = failure.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None and error.message.strip():
+                return error.message.strip().splitlines()[0]
     return "failed; the run's page in the UI says why"

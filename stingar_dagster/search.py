@@ -5,9 +5,11 @@ how results are shown (`cli`).
 """
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import polars as pl
 
@@ -16,6 +18,9 @@ from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import hour_of_path
 
 HOUR = timedelta(hours=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_PLAIN: Final = re.compile(r"[0-9A-Za-z.:%]+")
+"""Text that stands in JSON as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +42,35 @@ class Query:
 def search(lake: Lake, query: Query) -> Iterator[tuple[int, int, pl.DataFrame]]:
     """The events that match, an hour at a time.
 
-    Yields:
+    Returns:
         hours read, hours in all, and the hour's matches with every published column, by time.
 
     Raises:
-        UsageError: the condition is no SQL over these columns.
+        UsageError: the condition is no SQL over these columns; raised before anything is read,
+            or where it fails over an hour's values.
     """
-    condition = _condition(lake, query)
+    return _matches(lake, query, _condition(lake, query))
+
+
+def _matches(
+    lake: Lake, query: Query, condition: pl.Expr
+) -> Iterator[tuple[int, int, pl.DataFrame]]:
     hours = _hours(lake, query)
+    address = query.src_ip if query.src_ip and _PLAIN.fullmatch(query.src_ip) else ""
     for done, hour in enumerate(hours, 1):
         try:
             data = lake.store.read(lake.layout.events(hour))
         except FileNotFoundError:
             continue
-        if query.src_ip is not None and query.src_ip.encode() not in data:
+        if address.encode() not in data:
             yield done, len(hours), pl.DataFrame(schema=lake.stream.schema)
             continue
         events = pl.read_ndjson(io.BytesIO(data), schema=lake.stream.schema)
-        yield done, len(hours), events.filter(condition)
+        try:
+            found = events.filter(condition)
+        except pl.exceptions.PolarsError as error:
+            raise _not_usable(query, error) from None
+        yield done, len(hours), found
 
 
 def _condition(lake: Lake, query: Query) -> pl.Expr:
@@ -68,17 +84,21 @@ def _condition(lake: Lake, query: Query) -> pl.Expr:
             expression = pl.sql_expr(query.where)
             probe = pl.DataFrame(schema=lake.stream.schema).select(expression)
         except pl.exceptions.PolarsError as error:
-            reason = str(error).splitlines()[0].split("; valid columns")[0]
-            raise UsageError(
-                f"--where {query.where!r}: {reason}; write a SQL condition over the published "
-                "columns, such as dest_port = 22 AND event_kind = 'command'"
-            ) from None
+            raise _not_usable(query, error) from None
         if probe.dtypes != [pl.Boolean]:
             raise UsageError(
                 f"--where {query.where!r} is not a condition: it gives no true or false"
             )
         condition &= expression
     return condition
+
+
+def _not_usable(query: Query, error: pl.exceptions.PolarsError) -> UsageError:
+    reason = str(error).splitlines()[0].split("; valid columns")[0]
+    return UsageError(
+        f"--where {query.where!r}: {reason}; write a SQL condition over the published "
+        "columns, such as dest_port = 22 AND event_kind = 'command'"
+    )
 
 
 def _hours(lake: Lake, query: Query) -> list[datetime]:
@@ -97,4 +117,10 @@ def _hours(lake: Lake, query: Query) -> list[datetime]:
 
 
 def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+    """As events are stamped; a part of a millisecond counts as the next one, which keeps the
+    range half-open over stamps of whole milliseconds."""
+    time = time.replace(tzinfo=None)
+    rest = timedelta(microseconds=time.microsecond % 1000)
+    if rest and time < datetime.max - _MILLISECOND:
+        time += _MILLISECOND - rest
+    return time.isoformat(timespec="milliseconds") + "Z"

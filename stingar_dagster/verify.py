@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import fastavro
+import msgspec
 import polars as pl
 
 from stingar_dagster.capture.discovery import Capture
@@ -23,7 +24,7 @@ from stingar_dagster.lake.hours import table_frame
 from stingar_dagster.lake.layout import day_of, hour_key, parse_hour
 from stingar_dagster.lake.ledger import LedgerLine, read_ledger
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.lake.quarantine import QuarantineLine, read_quarantine
 from stingar_dagster.pipeline import Pipeline
 
 HOUR: Final = timedelta(hours=1)
@@ -100,6 +101,16 @@ def verify(
     return _Verifier(pipeline, since, until).run(progress)
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A capture's place among those of its partition: `first` and `last` as far as readable."""
+
+    start: datetime
+    first: int | None
+    last: int | None
+    damaged: bool
+
+
 class _Verifier:
     def __init__(self, pipeline: Pipeline, since: datetime | None, until: datetime | None) -> None:
         self._pipeline = pipeline
@@ -109,7 +120,8 @@ class _Verifier:
         self._cache: dict[str, pl.DataFrame] = {}
         self._touched: set[str] = set()
         self._identities: list[pl.DataFrame] = []
-        self._damaged: set[str] = set()
+        self._spans: dict[str, list[_Span]] = {}
+        self._unreadable: set[str] = set()
 
     def run(self, progress: Callable[[int, int], None]) -> Proof:
         start = self._since or self._pipeline.settings.start
@@ -136,20 +148,28 @@ class _Verifier:
     def _prove_hour(self, hour: datetime, captures: list[Capture]) -> None:
         ledger = read_ledger(self._lake.store, self._lake.layout, hour)
         frames = []
+        here = set()
         for capture in captures:
             line = ledger.lines.get(capture.name.path)
             if line is None or line.etag != capture.etag:
                 self._problem("pending", hour_key(hour), f"{capture.name.path} is not landed yet")
-                continue
-            frames.append(self._read(capture, line))
-        here = {capture.name.path for capture in captures}
+            else:
+                try:
+                    frames.append(self._read(capture, line))
+                except FileNotFoundError:
+                    continue  # went away since it was listed
+            here.add(capture.name.path)
         gone = [line for name, line in ledger.lines.items() if name not in here]
         if gone:
             self._proof.notes.append(
                 f"{hour_key(hour)}: {len(gone)} captures are not in landing any more; "
                 "their sequence numbers are taken from the ledger"
             )
-        frames += [_of_ledger(line) for line in gone]
+        for line in gone:
+            frames.append(_of_ledger(line))
+            name = self._pipeline.landing.format.parse(line.capture)
+            span = _Span(name.start, line.first_sequence, line.last_sequence, bool(line.damage))
+            self._spans.setdefault(name.source, []).append(span)
         captured = pl.concat([pl.DataFrame(schema=_IDENTITY | {"body": pl.Binary}), *frames])
         published = self._published(key for key in ledger.segments())
         self._balance(hour, captured, published)
@@ -167,8 +187,11 @@ class _Verifier:
             decoded = read_captures([data]).records
             numbers = decoded.sequence.tolist()
             bodies = [None] * len(numbers)
-        if line.damage:
-            self._damaged.add(capture.name.source)
+        span = _Span(
+            capture.name.start, min(numbers, default=None), max(numbers, default=None),
+            bool(line.damage),
+        )  # fmt: skip
+        self._spans.setdefault(capture.name.source, []).append(span)
         if len(numbers) != line.records:
             self._problem(
                 "ledger", capture.name.path, f"{line.records} in the ledger, {len(numbers)} read"
@@ -249,20 +272,40 @@ class _Verifier:
         return pl.concat(frames)
 
     def _read_identities(self, key: str) -> pl.DataFrame:
-        try:
-            data = self._lake.store.read(self._lake.layout.events(parse_hour(key)))
-        except FileNotFoundError:
+        events = self._read_events(parse_hour(key), {"event_id": pl.String()})
+        if events is None:
             return pl.DataFrame(schema=_EVENT)
-        names = pl.read_ndjson(io.BytesIO(data), schema={"event_id": pl.String})["event_id"]
-        frame = _split_ids(names)
+        frame = _split_ids(events["event_id"])
         doubled = frame.group_by(frame.columns).len().filter(pl.col("len") > 1)
         for source, number, sub, count in doubled.iter_rows():
             self._problem("doubled", key, f"{source}/{number} ({sub}) is published {count} times")
         return frame
 
+    def _read_events(self, hour: datetime, schema: dict[str, pl.DataType]) -> pl.DataFrame | None:
+        path = self._lake.layout.events(hour)
+        try:
+            return pl.read_ndjson(io.BytesIO(self._lake.store.read(path)), schema=schema)
+        except FileNotFoundError:
+            return None
+        except pl.exceptions.PolarsError as error:
+            self._not_readable(path, error)
+            return None
+
     def _quarantined(self, hour: datetime) -> pl.DataFrame:
-        names = [line.event_id for line in read_quarantine(self._lake, hour) if line.event_id]
+        names = [line.event_id for line in self._quarantine_lines(hour) if line.event_id]
         return _split_ids(pl.Series("event_id", names, dtype=pl.String))
+
+    def _quarantine_lines(self, hour: datetime) -> list[QuarantineLine]:
+        try:
+            return list(read_quarantine(self._lake, hour))
+        except msgspec.DecodeError as error:
+            self._not_readable(self._lake.layout.quarantine(hour), error)
+            return []
+
+    def _not_readable(self, path: str, error: Exception) -> None:
+        if path not in self._unreadable:
+            self._unreadable.add(path)
+            self._problem("unreadable", path, str(error).splitlines()[0])
 
     # ---- the whole range
 
@@ -289,10 +332,22 @@ class _Verifier:
         gaps = ordered.filter(pl.col("sequence") - pl.col("before") > 1)
         for source, number, before in gaps.iter_rows():
             missing = f"{before + 1} to {number - 1}"
-            if source in self._damaged:
+            if self._is_damage(source, before, number):
                 self._proof.notes.append(f"{source}: {missing} lie in damaged captures")
             else:
                 self._problem("gap", source, f"sequence numbers {missing} were never captured")
+
+    def _is_damage(self, source: str, before: int, after: int) -> bool:
+        """Whether a damaged capture stands where the numbers between these two would."""
+        spans = sorted(self._spans.get(source, []), key=lambda span: span.start)
+        for index, span in enumerate(spans):
+            if not span.damaged:
+                continue
+            last = next((s.last for s in reversed(spans[:index]) if s.last is not None), before)
+            first = next((s.first for s in spans[index + 1 :] if s.first is not None), after)
+            if last <= before and after <= first:
+                return True
+        return False
 
     # ---- days
 
@@ -300,14 +355,11 @@ class _Verifier:
         """Count the day's tables again from its published events and quarantine."""
         frames = []
         for hour in range(24):
-            path = self._lake.layout.events(day + hour * HOUR)
-            try:
-                data = self._lake.store.read(path)
-            except FileNotFoundError:
-                continue
-            frames.append(pl.read_ndjson(io.BytesIO(data), schema=self._lake.stream.schema))
+            events = self._read_events(day + hour * HOUR, self._lake.stream.schema)
+            if events is not None:
+                frames.append(events)
         quarantined = sum(
-            sum(1 for line in read_quarantine(self._lake, day + hour * HOUR) if line.event_id)
+            sum(1 for line in self._quarantine_lines(day + hour * HOUR) if line.event_id)
             for hour in range(24)
         )
         if not frames and not quarantined:
@@ -378,7 +430,8 @@ def _split_ids(names: pl.Series) -> pl.DataFrame:
 
 
 def _epoch_us(name: str) -> pl.Expr:
-    return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us").dt.epoch("us")
+    time = pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False)
+    return time.dt.epoch("us")
 
 
 def _counts(frame: pl.DataFrame) -> dict[str, int]:

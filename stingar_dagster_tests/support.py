@@ -197,7 +197,8 @@ class Site:
 
     def duplicates(self) -> int:
         """How many events were left out as duplicates, by the hours' records."""
-        return sum(row["duplicates"] for row in self.rows("state/events"))
+        records = self.objects("state/events").values()
+        return sum(json.loads(record)["duplicates"] for record in records)
 
     def check(self) -> None:
         """The oracle: see `check_identities`, and the daily summary counted by hand."""

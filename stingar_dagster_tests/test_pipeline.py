@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -179,7 +180,7 @@ def test_any_split_into_captures_slots_and_runs_publishes_the_same_bytes(
     split = Site.at(tmp_path_factory.mktemp("split"), replace(TWO_TABLES, slot_minutes=length))
     cuts = data.draw(st.lists(st.integers(1, len(EVENTS_TO_SPLIT) - 1), unique=True), label="cuts")
     edges = [0, *sorted(cuts), len(EVENTS_TO_SPLIT)]
-    pieces = data.draw(st.permutations(list(zip(edges, edges[1:], strict=False))), label="order")
+    pieces = data.draw(st.permutations(list(pairwise(edges))), label="order")
     for minute, (first, end) in enumerate(pieces):
         start = NOON + 7 * minute * MINUTE
         split.put(EVENTS_TO_SPLIT[first:end], first=first, start=start, received=NOON)

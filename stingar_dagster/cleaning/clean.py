@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from stingar_dagster.capture.records import NO_TIME, Records
-from stingar_dagster.cleaning.columns import list_column, scalar_column, text_column
+from stingar_dagster.cleaning.columns import list_column, without_empty
 from stingar_dagster.cleaning.exact import ExactDecoder, ExactRow, json_object
 from stingar_dagster.cleaning.gate import Gate, Rows
 from stingar_dagster.cleaning.reasons import Rejected
@@ -88,7 +88,7 @@ class Cleaner:
                 *(
                     list_column(item, rows.raws[item.name])
                     if item.name in rows.raws
-                    else scalar_column(item, rows.values[item.name])
+                    else without_empty(rows.values[item.name])
                     for item in self.stream.fields
                     if item.kind is not FieldKind.FREE
                 ),
@@ -106,9 +106,9 @@ class Cleaner:
         present = [
             name
             for name in self.stream.time_fields
-            if rows.values[name].count(None) < len(rows.values[name])
+            if rows.values[name].null_count() < len(rows.values[name])
         ]
-        texts = {name: text_column(name, rows.values[name]) for name in present}
+        texts = {name: without_empty(rows.values[name]) for name in present}
         own = [parse_column(texts[name]).alias(f"own {n}") for n, name in enumerate(present)]
         candidates = [
             pl.when(pl.col(f"own {n}").is_between(start, latest)).then(f"own {n}")

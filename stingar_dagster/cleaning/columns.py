@@ -4,7 +4,7 @@ Missing, null, "" and [] mean the same and come out as null. Not here: what colu
 the stream's steps).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,24 +16,36 @@ from stingar_dagster.streams.stream import PUBLISHED_TYPE, Field, FieldKind
 _decode_list = msgspec.json.Decoder(list[str] | str | None).decode
 
 
-def scalar_column(item: Field, values: tuple[Any, ...]) -> pl.Series:
-    """A TEXT, INTEGER or PORT field's values, checked by the gate, as a typed column.
+def text_series(name: str, values: Sequence[str | None]) -> pl.Series:
+    """Texts as a column; "" stays, so that what was sent can be counted."""
+    if _all_missing(values):
+        return _nulls(name, pl.String(), len(values))
+    return pl.Series(name, values, dtype=pl.String, strict=True)
 
-    Args:
-        item: the field.
-        values: one for each event, of the types that the field's kind allows, or None.
-    """
-    if values.count(None) == len(values):
-        return _nulls(item, len(values))
-    if item.kind is FieldKind.TEXT:
-        return text_column(item.name, values)
-    return _integers(item.name, values)
+
+def integer_series(name: str, values: Sequence[int | str | None]) -> pl.Series:
+    """Integers, or their digits, as a column; "" is null."""
+    if _all_missing(values):
+        return _nulls(name, pl.Int64(), len(values))
+    try:
+        return pl.Series(name, values, dtype=pl.Int64, strict=True)
+    except TypeError:
+        numbers = [int(v) if isinstance(v, str) and v else v for v in values]
+        kept = [None if number == "" else number for number in numbers]
+        return pl.Series(name, kept, dtype=pl.Int64, strict=True)
+
+
+def without_empty(column: pl.Series) -> pl.Series:
+    """The column with "" as null."""
+    if column.dtype != pl.String or not (column == "").any():
+        return column
+    return column.replace("", None)
 
 
 def list_column(item: Field, raw: Interned) -> pl.Series:
     """A LIST or PAIR field's raw values, checked by the gate, as a column of lists of strings."""
     if not raw.distinct:
-        return _nulls(item, len(raw.index))
+        return _nulls(item.name, PUBLISHED_TYPE[item.kind], len(raw.index))
     lists = [_items(item, _decode_list(text)) for text in raw.distinct]
     distinct = pl.Series(item.name, [*lists, None], dtype=PUBLISHED_TYPE[item.kind], strict=True)
     missing = len(lists)
@@ -50,21 +62,10 @@ def _items(item: Field, value: list[str] | str | None) -> list[str] | None:
     return [part for part in parts if part] or None
 
 
-def _nulls(item: Field, length: int) -> pl.Series:
-    dtype = PUBLISHED_TYPE[item.kind]
-    return pl.Series(item.name, [None], dtype=dtype).new_from_index(0, length)
+def _all_missing(values: Sequence[Any]) -> bool:
+    # Looking at the first value spares counting in most columns that have any.
+    return not values or (values[0] is None and values.count(None) == len(values))
 
 
-def text_column(name: str, values: Iterable[str | None]) -> pl.Series:
-    """A text column with "" as null."""
-    column = pl.Series(name, values, dtype=pl.String, strict=True)
-    return column.replace("", None) if (column == "").any() else column
-
-
-def _integers(name: str, values: tuple[Any, ...]) -> pl.Series:
-    try:
-        return pl.Series(name, values, dtype=pl.Int64, strict=True)
-    except TypeError:
-        numbers = [int(v) if isinstance(v, str) and v else v or None for v in values]
-        kept = [0 if value == 0 else number for value, number in zip(values, numbers, strict=True)]
-        return pl.Series(name, kept, dtype=pl.Int64, strict=True)
+def _nulls(name: str, dtype: pl.DataType, length: int) -> pl.Series:
+    return pl.Series(name, [None], dtype=dtype).new_from_index(0, length)

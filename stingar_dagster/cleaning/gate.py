@@ -7,15 +7,19 @@ here: column work (`columns`, `clean`).
 
 import contextlib
 import gc
-from collections.abc import Iterator
+import re
+import string
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from stingar_dagster.capture.records import Records
+from stingar_dagster.cleaning.columns import integer_series, text_series
 from stingar_dagster.cleaning.exact import (
     MAX_DEPTH,
     ExactDecoder,
@@ -43,7 +47,7 @@ _TYPES: Final[dict[FieldKind, Any]] = {
 _decode_list = msgspec.json.Decoder(list[str] | str | None).decode
 _decode_pair = msgspec.json.Decoder(_PAIR | None).decode
 _MISSING: Final = (b"null", b'""', b"[]")
-_CHUNK: Final = 512
+_CHUNK: Final = 1024
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class Rows:
     Attributes:
         record: position in the batch's records, for each event.
         sub: position in the body, -1 where the body is one event.
-        values: a tuple for each scalar field and time field.
+        values: a column for each scalar field and time field, "" not yet taken for null.
         raws: a column for each field that holds a list or an object.
         extra: members of `extra`, by position of the event.
         odd_times: time fields that `extra` keeps already, by position of the event.
@@ -62,7 +66,7 @@ class Rows:
 
     record: NDArray[np.int64]
     sub: NDArray[np.int32]
-    values: dict[str, tuple[Any, ...]]
+    values: dict[str, pl.Series]
     raws: dict[str, Interned]
     extra: dict[int, dict[str, str]]
     odd_times: dict[int, set[str]]
@@ -84,6 +88,8 @@ class Gate:
         types: dict[str, Any] = dict.fromkeys(stream.time_fields, str | None)
         types |= {item.name: _TYPES[item.kind] for item in stream.fields}
         self.names = tuple(types)
+        numbers = (FieldKind.INTEGER, FieldKind.PORT)
+        self._integers = frozenset(i.name for i in stream.fields if i.kind in numbers)
         self._raw_kinds = {i.name: i.kind for i in stream.fields if i.kind in _RAW_KINDS}
         attributes = {name: f"f{index}" for index, name in enumerate(self.names)}
         rename = {attribute: name for name, attribute in attributes.items()}
@@ -112,56 +118,65 @@ class Gate:
         """Decode every body of a batch. Never raises for what a body holds."""
         bodies = _bodies(records)
         with _paused_collector():
-            passed, structs = self._pass(bodies, records)
-            columns, raws = self._columns(structs)
+            passed, values = self._pass(bodies, records)
+            columns, raws = self._columns(values)
             unfit = self._unfit(raws) | self._ambiguous(passed, columns, raws, bodies, records)
             if unfit:
                 kept = [row for row in range(len(passed)) if row not in unfit]
                 passed = [passed[row] for row in kept]
-                columns = self._columns([structs[row] for row in kept])[0]
+                rows = pl.Series(kept, dtype=pl.UInt32)
+                columns = {name: column.gather(rows) for name, column in columns.items()}
                 for raw in raws.values():
                     raw.keep(kept)
             return self._with_exact(passed, columns, raws, bodies)
 
     def decode_exactly(self, records: Records) -> Rows:
         """The same, with every body taking the exact way: the gate's slow twin."""
-        return self._with_exact([], *self._columns([]), _bodies(records))
+        return self._with_exact([], *self._columns(self._transposed([])), _bodies(records))
 
     def _pass(
-        self, bodies: list[memoryview | None], records: Records
-    ) -> tuple[list[int], list[Any]]:
-        """The bodies that decode strictly, with their positions."""
+        self, bodies: list[bytes | None], records: Records
+    ) -> tuple[list[int], list[list[Any]]]:
+        """The positions of the bodies that decode strictly, and their values by column."""
         decode = self._decode
         candidates = np.flatnonzero(
             (records.body_length > 0) & (records.body_length <= self._max_body_bytes)
         ).tolist()
         passed: list[int] = []
-        structs: list[Any] = []
+        columns: list[list[Any]] = [[] for _ in self.names]
+        # In pieces that stay in the processor's cache: rows are wide and mostly empty.
         for start in range(0, len(candidates), _CHUNK):
-            chunk = candidates[start : start + _CHUNK]
-            try:
-                decoded = [decode(bodies[index]) for index in chunk]  # type: ignore[arg-type]
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                for index in chunk:
-                    with contextlib.suppress(
-                        msgspec.DecodeError, UnicodeDecodeError, RecursionError
-                    ):
-                        structs.append(decode(bodies[index]))  # type: ignore[arg-type]
-                        passed.append(index)
-            else:
-                structs += decoded
-                passed += chunk
-        return passed, structs
+            structs = []
+            for index in candidates[start : start + _CHUNK]:
+                try:
+                    structs.append(decode(bodies[index]))  # type: ignore[arg-type]
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    continue
+                passed.append(index)
+            for column, values in zip(columns, self._transposed(structs), strict=True):
+                column += values
+        return passed, columns
+
+    def _transposed(self, structs: list[Any]) -> list[list[Any]] | list[tuple[Any, ...]]:
+        """Rows to columns, in the gate's order of names."""
+        if not structs:
+            return [[] for _ in self.names]
+        return list(zip(*map(msgspec.structs.astuple, structs), strict=True))
 
     def _columns(
-        self, structs: list[Any]
-    ) -> tuple[dict[str, tuple[Any, ...]], dict[str, Interned]]:
-        """Rows to columns: scalars as they are, lists and objects interned."""
-        empty: tuple[tuple[Any, ...], ...] = ((),) * len(self.names)
-        columns = zip(*map(msgspec.structs.astuple, structs), strict=True) if structs else empty
-        values = dict(zip(self.names, columns, strict=True))
-        raws = {name: Interned(values.pop(name)) for name in self._raw_kinds}
-        return values, raws
+        self, values: Sequence[Sequence[Any]]
+    ) -> tuple[dict[str, pl.Series], dict[str, Interned]]:
+        """Typed columns of scalars, interned columns of lists and objects."""
+        columns: dict[str, pl.Series] = {}
+        raws: dict[str, Interned] = {}
+        for name, column in zip(self.names, values, strict=True):
+            if name in self._raw_kinds:
+                raws[name] = Interned(column)
+            elif name in self._integers:
+                columns[name] = integer_series(name, column)
+            else:
+                columns[name] = text_series(name, column)
+        return columns, raws
 
     def _unfit(self, raws: dict[str, Interned]) -> set[int]:
         """Rows with a list or object that is not as declared; the decoder skipped it unread."""
@@ -175,15 +190,15 @@ class Gate:
     def _ambiguous(
         self,
         passed: list[int],
-        columns: dict[str, tuple[Any, ...]],
+        columns: dict[str, pl.Series],
         raws: dict[str, Interned],
-        bodies: list[memoryview | None],
+        bodies: list[bytes | None],
         records: Records,
     ) -> set[int]:
         """Rows whose body may have a key twice, of which the decoder kept the last.
 
-        An object without nested objects has as many `":` as keys, unless a string holds one too:
-        more of them than fields decoded means a closer look.
+        An object without nested objects has as many `":` after a name as it has keys: more of
+        them than fields decoded means a closer look.
         """
         keys, doubtful = _count_keys(records)
         positions = np.array(passed, dtype=np.int64)
@@ -196,18 +211,18 @@ class Gate:
             if doubtful[row] or keys[row] != self._count_keys_decoded(bodies[passed[row]])
         }
 
-    def _count_keys_decoded(self, body: memoryview | None) -> int:
+    def _count_keys_decoded(self, body: bytes | None) -> int:
         row = self._decode_counting(body)  # type: ignore[arg-type]
         values = [value for value in msgspec.structs.astuple(row) if value is not msgspec.UNSET]
-        nested = (bytes(v).count(b'":') for v in values if isinstance(v, msgspec.Raw))
+        nested = (_count_nested(bytes(v)) for v in values if isinstance(v, msgspec.Raw))
         return len(values) + sum(nested)
 
     def _with_exact(
         self,
         passed: list[int],
-        columns: dict[str, tuple[Any, ...]],
+        columns: dict[str, pl.Series],
         raws: dict[str, Interned],
-        bodies: list[memoryview | None],
+        bodies: list[bytes | None],
     ) -> Rows:
         """What passed, and after it everything else by the exact way."""
         extra = self._free_members(raws)
@@ -216,7 +231,7 @@ class Gate:
         record, sub, slow = list(passed), [-1] * len(passed), []
         for index in _complement(passed, len(bodies)):
             body = bodies[index]
-            for position, event in self._exact.decode(None if body is None else bytes(body)):
+            for position, event in self._exact.decode(body):
                 if isinstance(event, ExactRow):
                     if event.extra:
                         extra[len(record)] = self._free_first(event.extra)
@@ -229,13 +244,13 @@ class Gate:
                     rejected.append(
                         Rejected(index, position, event.reason, event.detail, event.body)
                     )
-        rest, raw_rest = self._columns(slow)
+        rest, raw_rest = self._columns(self._transposed(slow))
         for name, column in raws.items():
             column.extend_from(raw_rest[name])
         return Rows(
             np.array(record, dtype=np.int64),
             np.array(sub, dtype=np.int32),
-            {name: values + rest[name] for name, values in columns.items()},
+            {name: column.append(rest[name]) for name, column in columns.items()},
             raws,
             extra,
             odd_times,
@@ -280,43 +295,63 @@ def _fits(kind: FieldKind, text: bytes) -> bool:
 
 
 def _count_present(
-    columns: dict[str, tuple[Any, ...]], raws: dict[str, Interned], length: int
+    columns: dict[str, pl.Series], raws: dict[str, Interned], length: int
 ) -> NDArray[np.int64]:
     """How many `":` each row's fields account for, explicit nulls left out."""
     present = np.zeros(length, dtype=np.int64)
-    for values in columns.values():
-        missing = values.count(None)
+    for column in columns.values():
+        missing = column.null_count()
         if missing == 0:
             present += 1
         elif missing < length:
-            present += np.fromiter((v is not None for v in values), np.bool_, length)
+            present += column.is_not_null().to_numpy()
     for raw in raws.values():
         if raw.distinct:
-            present += raw.spread([1 + text.count(b'":') for text in raw.distinct], 0)
+            present += raw.spread([1 + _count_nested(text) for text in raw.distinct], 0)
     return present
 
 
-def _bodies(records: Records) -> list[memoryview | None]:
-    view = memoryview(records.buffer)
+def _bodies(records: Records) -> list[bytes | None]:
+    buffer = records.buffer
+    ends = records.body_start + records.body_length
     return [
-        view[start : start + length] if length >= 0 else None
-        for start, length in zip(
-            records.body_start.tolist(), records.body_length.tolist(), strict=True
-        )
+        buffer[start:end] if end >= start else None
+        for start, end in zip(records.body_start.tolist(), ends.tolist(), strict=True)
     ]
 
 
 def _count_keys(records: Records) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each body, how often `":` stands in it, and whether a blank stands before a colon."""
+    """For each body, how many keys it may have, and whether a blank stands before a colon.
+
+    Counted are `":` after a character that declared names end with; a quote that begins a string,
+    or is escaped in one, comes after another.
+    """
     buffer = np.frombuffer(records.buffer, dtype=np.uint8)
     colons = np.flatnonzero(buffer == ord(":"))
     before = buffer[np.maximum(colons - 1, 0)]
     start, end = records.body_start, records.body_start + np.maximum(records.body_length, 0)
-    keys = colons[before == ord('"')]
-    blanks = colons[np.isin(before, np.frombuffer(b" \t\r\n", dtype=np.uint8))]
+    closing = colons[before == ord('"')]
+    keys = closing[_IN_NAMES[buffer[np.maximum(closing - 2, 0)]]]
+    blanks = colons[_BLANKS[before]]
     count = np.searchsorted(keys, end) - np.searchsorted(keys, start)
     doubtful = np.searchsorted(blanks, end) > np.searchsorted(blanks, start)
     return count.astype(np.int64), doubtful
+
+
+def _count_nested(text: bytes) -> int:
+    return len(_KEY_END.findall(text))
+
+
+def _table(characters: bytes) -> NDArray[np.bool_]:
+    table = np.zeros(256, dtype=np.bool_)
+    table[list(characters)] = True
+    return table
+
+
+_NAME_CHARACTERS: Final = (string.ascii_letters + string.digits + "_@").encode()
+_IN_NAMES: Final = _table(_NAME_CHARACTERS)
+_BLANKS: Final = _table(b" \t\r\n")
+_KEY_END: Final = re.compile(rb'[A-Za-z0-9_@]":')
 
 
 def _complement(passed: list[int], total: int) -> list[int]:

@@ -25,9 +25,12 @@ class Interned:
 
     __slots__ = ("_places", "index")
 
-    def __init__(self, values: Iterable[msgspec.Raw]) -> None:
+    def __init__(self, values: Sequence[msgspec.Raw]) -> None:
         self._places: dict[bytes, int] = {}
         places = self._places
+        if not values or (values[0] is NOT_SENT and values.count(NOT_SENT) == len(values)):
+            self.index = [-1] * len(values)
+            return
         self.index = [
             -1 if value is NOT_SENT else places.setdefault(bytes(value), len(places))
             for value in values
@@ -35,6 +38,9 @@ class Interned:
 
     def extend_from(self, other: "Interned") -> None:
         """Append another column's rows."""
+        if not self._places and not other.distinct:
+            self.index += other.index
+            return
         moved = [self._places.setdefault(text, len(self._places)) for text in other.distinct]
         self.index += [moved[place] if place >= 0 else -1 for place in other.index]
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Final
 
 from stingar_dagster.errors import Conflict, StoreDenied, StoreUnavailable
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected
 
 HIDDEN: Final = ".stingar"
+_ATTEMPTS: Final = 50
 
 
 class LocalStore:
@@ -35,9 +37,10 @@ class LocalStore:
     def etag(self, path: str) -> str | None:
         with self._clear_errors(path):
             try:
-                return _etag((self.root / path).stat())
+                stat = (self.root / path).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            return None if S_ISDIR(stat.st_mode) else _etag(stat)
 
     def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
         with self._clear_errors(path):
@@ -152,13 +155,14 @@ class LocalStore:
 
 
 def _rename(temporary: Path, target: Path) -> None:
-    for attempt in range(5):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(_ATTEMPTS):
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(target)
             return
-        except FileNotFoundError:  # the folder was empty, and removed in between
-            if attempt == 4:
+        except (FileNotFoundError, FileExistsError):
+            # A folder on the way was empty, and was removed in between.
+            if attempt == _ATTEMPTS - 1:
                 raise
 
 

@@ -104,7 +104,7 @@ class Stream:
     tables: tuple[DailyTable, ...]
     code_version: str
     unwrap: tuple[str, ...] = ()
-    slot_minutes: int = 15
+    slot_minutes: int = 30
     shape_field: str | None = None
     _columns: tuple[Column, ...] = field(init=False, repr=False)
 

@@ -270,9 +270,28 @@ def test_regular_files_take_no_python_call_a_record(
     assert decoded.damage == ()
 
 
-def test_a_file_of_one_large_block_is_cut_where_offsets_grow() -> None:
-    blob = capture_file(0, 4000)  # Offsets from 70,000 to over two million
-    assert rows_of(read_captures([blob]).records) == expected([blob])
+def test_a_gap_or_a_longer_offset_takes_few_python_calls() -> None:
+    numbers = [*range(3000), *range(3100, 6000)]  # Offsets from 70,000 to over three million
+    blob = encode_capture(map(capture_record, numbers))
+    with counted_calls() as calls:
+        decoded = read_captures([blob])
+    assert rows_of(decoded.records) == expected([blob])
+    assert len(calls) < 300
+
+
+@contextmanager
+def counted_calls() -> Iterator[list[int]]:
+    """Where records were decoded on their own."""
+    calls: list[int] = []
+    original = decoding._read_record
+
+    def count(buffer: bytes, pos: int, end: int, types: int) -> Any:
+        calls.append(pos)
+        return original(buffer, pos, end, types)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_read_record", count)
+        yield calls
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5, 64])
@@ -644,11 +663,16 @@ def documented(schema: dict[str, Any]) -> None:
     schema["fields"][0]["doc"] = "A number."
 
 
+def wrapped(schema: dict[str, Any]) -> None:
+    schema["fields"][0]["type"] = {"type": "long"}
+
+
 CHANGES = [
     [reordered],
     [extended],
     [other_unions],
     [documented],
+    [wrapped],
     [other_unions, extended, reordered],
 ]
 
@@ -681,8 +705,8 @@ def test_other_schemas_with_the_fields_are_read(
 
 
 def other_file(*payloads: tuple[int, bytes]) -> bytes:
-    """Files whose schema only documents itself: the records are those of Capture."""
-    schema = json.dumps(schema_with(documented)).encode()
+    """A file of another schema, whose records are encoded as those of Capture."""
+    schema = json.dumps(schema_with(wrapped)).encode()
     return file_of_payloads(*payloads, schema=schema)
 
 
@@ -707,18 +731,40 @@ def test_their_blocks_are_decoded_whole_or_not_at_all(
     assert [damage.kind for damage in decoded.damage] == [kind]
 
 
-def test_a_time_that_is_no_text_is_read() -> None:
-    def timed(schema: dict[str, Any]) -> None:
-        schema["fields"][2]["type"] = {"type": "long", "logicalType": "timestamp-millis"}
-
+def file_with_field(index: int, type_of: Any, value: Any) -> bytes:
+    """A file of one record, one of whose fields is of another type than in Capture."""
+    schema = schema_with()
+    schema["fields"][index]["type"] = type_of
     row = {
-        "SequenceNumber": 1, "Offset": "1", "EnqueuedTimeUtc": START, "SystemProperties": {},
-        "Properties": {}, "Body": b"{}",
+        "SequenceNumber": 1, "Offset": "1", "EnqueuedTimeUtc": "now", "SystemProperties": {},
+        "Properties": {}, "Body": b"{}", schema["fields"][index]["name"]: value,
     }  # fmt: skip
     file = io.BytesIO()
-    fastavro.writer(file, schema_with(timed), [row])
-    [(_, _, time, _)] = rows_of(read_captures([file.getvalue()]).records)
+    fastavro.writer(file, schema, [row])
+    return file.getvalue()
+
+
+def test_a_time_that_is_no_text_is_read() -> None:
+    blob = file_with_field(2, {"type": "long", "logicalType": "timestamp-millis"}, START)
+    [(_, _, time, _)] = rows_of(read_captures([blob]).records)
     assert time == (START - EPOCH) // timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("index", "type_of", "value"),
+    [
+        (0, "double", 1.5),
+        (0, "boolean", True),
+        (0, "string", "1"),
+        (3, "string", "{}"),
+        (5, "string", "{}"),
+        (5, ["null", "long"], 7),
+    ],
+)
+def test_a_field_of_another_meaning_is_damage(index: int, type_of: Any, value: Any) -> None:
+    decoded = read_captures([file_with_field(index, type_of, value)])
+    assert [damage.kind for damage in decoded.damage] == [DamageKind.BAD_BLOCK]
+    assert len(decoded.records) == 0
 
 
 def field(type_of: Any) -> Callable[[dict[str, Any]], None]:

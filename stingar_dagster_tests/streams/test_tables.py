@@ -1,0 +1,432 @@
+"""A day's table, merged from its hours' partial aggregates, is the table of the day's events.
+
+Held against one count over the whole day, and against a recount in plain Python that shares
+nothing with the declarations.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from stingar_dagster.capture.records import epoch_us
+from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams.tables import DailyTable
+
+DAY = datetime(2022, 5, 19, tzinfo=UTC)
+HOUR_US = 3_600_000_000
+TABLES = {table.name: table for table in STINGAR.tables}
+
+Event = dict[str, Any]
+Row = dict[str, Any]
+Recount = Callable[[list[Event]], dict[tuple[Any, ...], Row]]
+
+SCHEMA = {"time_us": pl.Int64(), "enqueued_us": pl.Int64()} | {
+    name: dtype for name, dtype in STINGAR.schema.items() if name not in ("@timestamp", "event_id")
+}
+
+
+def frame_of(events: Sequence[Event]) -> pl.DataFrame:
+    return pl.DataFrame(list(events), schema=SCHEMA, strict=True)
+
+
+def merged(
+    table: DailyTable, parts: Iterable[Sequence[Event]], quarantined: int = 0
+) -> pl.DataFrame:
+    """The table from the partials of some stretches of the day, in order of time."""
+    none = table.partials(frame_of([]))
+    partials = [none, *(table.partials(frame_of(part)) for part in parts if part)]
+    return table.merge(pl.concat(partials), quarantined)
+
+
+def by_hour(events: Sequence[Event]) -> list[list[Event]]:
+    hours: dict[int, list[Event]] = defaultdict(list)
+    for event in events:
+        hours[event["time_us"] // HOUR_US].append(event)
+    return [hours[hour] for hour in sorted(hours)]
+
+
+def rows_by_key(table: DailyTable, frame: pl.DataFrame) -> dict[tuple[Any, ...], Row]:
+    rows = {}
+    for row in frame.to_dicts():
+        key = tuple(row.pop(name) for name in table.key_names)
+        assert key not in rows
+        rows[key] = row
+    return rows
+
+
+def at(hour: float, **members: Any) -> Event:
+    """An event so many hours into the day, received two seconds later."""
+    time = epoch_us(DAY + timedelta(hours=hour))
+    return {"time_us": time, "enqueued_us": time + 2_000_000, "event_kind": "other"} | members
+
+
+# A recount in plain Python
+
+
+def text(microseconds: int) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+def grouped(events: Iterable[Event], *names: str) -> dict[tuple[Any, ...], list[Event]]:
+    groups: dict[tuple[Any, ...], list[Event]] = defaultdict(list)
+    for event in events:
+        groups[tuple(event.get(name) for name in names)].append(event)
+    return groups
+
+
+def distinct(events: Iterable[Event], name: str) -> list[Any]:
+    return sorted({event[name] for event in events if event.get(name) is not None})
+
+
+def seen(events: Sequence[Event]) -> Row:
+    times = [event["time_us"] for event in events]
+    return {"first_seen": text(min(times)), "last_seen": text(max(times))}
+
+
+def sources(events: Sequence[Event]) -> Row:
+    return {"unique_sources": len(distinct(events, "src_ip"))}
+
+
+def is_try(event: Event) -> bool:
+    return event["event_kind"] in ("login_attempt", "login_success")
+
+
+def is_entered(event: Event) -> bool:
+    repeated = "unknown command" in (event.get("signature") or "").lower()
+    return event["event_kind"] == "command" and not repeated
+
+
+def is_late(event: Event) -> bool:
+    received = event.get("enqueued_us")
+    return received is not None and received - event["time_us"] > HOUR_US
+
+
+def summary(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    def count(kind: str, group: list[Event]) -> int:
+        return sum(event["event_kind"] == kind for event in group)
+
+    return {
+        key: {
+            "events": len(group),
+            **sources(group),
+            "sessions": count("connection", group),
+            "login_attempts": sum(map(is_try, group)),
+            "login_successes": count("login_success", group),
+            "commands": sum(map(is_entered, group)),
+            "downloads": count("download", group),
+            "late": sum(map(is_late, group)),
+            "quarantined": 0,
+        }
+        for key, group in grouped(events, "sensor", "app").items()
+    }
+
+
+def by_source(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    known = [event for event in events if event.get("src_ip") is not None]
+    return {
+        key: {
+            "events": len(group),
+            "sensors": distinct(group, "sensor"),
+            "apps": distinct(group, "app"),
+            "ports": distinct(group, "dest_port"),
+            **seen(group),
+        }
+        for key, group in grouped(known, "src_ip").items()
+    }
+
+
+def by_port(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    known = [event for event in events if event.get("dest_port") is not None]
+    return {
+        key: {"events": len(group), **sources(group)}
+        for key, group in grouped(known, "dest_port", "transport").items()
+    }
+
+
+def by_credential(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    return {
+        key: {
+            "attempts": len(group),
+            "successes": sum(event["event_kind"] == "login_success" for event in group),
+            **sources(group),
+        }
+        for key, group in grouped(
+            filter(is_try, events), "username", "password", "protocol"
+        ).items()
+    }
+
+
+def with_places(group: list[Event]) -> Row:
+    return {
+        "events": len(group),
+        **sources(group),
+        "sensors": distinct(group, "sensor"),
+        **seen(group),
+    }
+
+
+def by_command(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    known = [event for event in events if is_entered(event) and event.get("command") is not None]
+    return {key: with_places(group) for key, group in grouped(known, "command").items()}
+
+
+def by_artifact(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    named = [
+        event | {"artifact": item, "artifact_kind": kind}
+        for event in events
+        for kind, field in (("url", "urls"), ("hash", "hashes"))
+        for item in event.get(field) or ()
+    ]
+    groups = grouped(named, "artifact", "artifact_kind")
+    return {key: with_places(group) for key, group in groups.items()}
+
+
+def by_fingerprint(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    known = [
+        e for e in events if e.get("kex_hassh") is not None or e.get("ssh_version") is not None
+    ]
+    groups = grouped(known, "kex_hassh", "ssh_version")
+    return {key: with_places(group) for key, group in groups.items()}
+
+
+def by_sensor(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    rows = {}
+    known = [event for event in events if event.get("sensor") is not None]
+    for key, group in grouped(known, "sensor").items():
+        times = sorted(event["time_us"] for event in group)
+        delays = [
+            (event["enqueued_us"] - event["time_us"]) // 1_000_000
+            for event in group
+            if event.get("enqueued_us") is not None
+        ]
+        silence = max((later - earlier for earlier, later in pairwise(times)), default=0)
+        rows[key] = {
+            "events": len(group),
+            **sources(group),
+            "longest_silence_seconds": pytest.approx(silence / 1e6, abs=0.0006),
+            "median_delay_seconds": float(median(delays)) if delays else None,
+            "longest_delay_seconds": max(delays, default=None),
+            **seen(group),
+        }
+    return rows
+
+
+RECOUNTS: dict[str, Recount] = {
+    "daily_summary": summary,
+    "daily_sources": by_source,
+    "daily_ports": by_port,
+    "daily_credentials": by_credential,
+    "daily_commands": by_command,
+    "daily_downloads": by_artifact,
+    "daily_fingerprints": by_fingerprint,
+    "daily_sensors": by_sensor,
+}
+
+
+def test_every_declared_table_is_recounted_here() -> None:
+    assert set(RECOUNTS) == set(TABLES)
+
+
+# Any day
+
+
+def _maybe(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([None, *values])
+
+
+_LINKS = ["http://a.example/", "tftp://b.example/x"]
+_times = st.integers(0, 24 * HOUR_US - 1) | st.sampled_from(
+    [0, HOUR_US - 1, HOUR_US, 5 * HOUR_US, 24 * HOUR_US - 1]
+)
+_events = st.fixed_dictionaries(
+    {
+        "time_us": _times.map(lambda us: us + epoch_us(DAY)),
+        "event_kind": st.sampled_from(
+            ["connection", "login_attempt", "login_success", "command", "download", "other"]
+        ),
+    },
+    optional={
+        "delay": st.integers(-(10**7), 2 * HOUR_US) | st.sampled_from([HOUR_US, HOUR_US + 1]),
+        "signature": _maybe(
+            "command attempted on cowrie honeypot", "Unknown Command attempted", "x"
+        ),
+        "sensor": _maybe("s1", "s2"),
+        "app": _maybe("cowrie", "dionaea"),
+        "src_ip": _maybe("203.0.113.1", "203.0.113.2", "203.0.113.3"),
+        "dest_port": _maybe(0, 22, 65535),
+        "transport": _maybe("tcp", "udp"),
+        "protocol": _maybe("ssh"),
+        "username": _maybe("root", ""),
+        "password": _maybe("root", ""),
+        "command": _maybe("ls", "x"),
+        "urls": _maybe(_LINKS[:1], _LINKS, []),
+        "hashes": _maybe(["d4" * 16]),
+        "kex_hassh": _maybe("51cba57125523ce4b9db67714a90bf6e"),
+        "ssh_version": _maybe("SSH-2.0-Go"),
+    },
+)
+
+
+def _received(event: Event) -> Event:
+    delay = event.pop("delay", None)
+    return event | {"enqueued_us": None if delay is None else event["time_us"] + delay}
+
+
+_days = st.lists(_events.map(_received), max_size=30)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=_days, cuts=st.lists(_times, max_size=6))
+def test_a_day_merged_from_any_stretches_is_the_recount_of_its_events(
+    name: str, events: list[Event], cuts: list[int]
+) -> None:
+    table = TABLES[name]
+    day = merged(table, by_hour(events))
+    assert rows_by_key(table, day) == RECOUNTS[name](events)
+    assert day.schema == table.schema
+
+    edges = [epoch_us(DAY), *(epoch_us(DAY) + cut for cut in sorted(cuts)), epoch_us(DAY) * 2]
+    stretches = [
+        [event for event in events if low <= event["time_us"] < high]
+        for low, high in pairwise(edges)
+    ]
+    assert_frame_equal(merged(table, stretches), day)
+    assert_frame_equal(merged(table, [events]), day)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=_days, random=st.randoms(use_true_random=False))
+def test_the_order_of_events_makes_no_difference(
+    name: str, events: list[Event], random: Any
+) -> None:
+    table = TABLES[name]
+    shuffled = random.sample(events, len(events))
+    assert_frame_equal(merged(table, [shuffled]), merged(table, [events]))
+
+
+@pytest.mark.parametrize("name", TABLES)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=_days)
+def test_rows_stand_largest_first_and_then_by_their_keys(name: str, events: list[Event]) -> None:
+    table = TABLES[name]
+    rows = merged(table, [events]).to_dicts()
+    order = [
+        (
+            *(-row[column] for column in table.descending),
+            *(
+                (row[key] is None, row[key] if row[key] is not None else 0)
+                for key in table.key_names
+            ),
+        )
+        for row in rows
+    ]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_day_without_events_is_an_empty_table(name: str) -> None:
+    day = merged(TABLES[name], [])
+    assert day.is_empty()
+    assert day.schema == TABLES[name].schema
+
+
+# What the counts mean
+
+
+def rows(name: str, events: Sequence[Event], quarantined: int = 0) -> list[Row]:
+    return merged(TABLES[name], by_hour(events), quarantined).to_dicts()
+
+
+def test_a_source_seen_in_many_hours_is_one_source() -> None:
+    events = [at(hour, sensor="s", src_ip="203.0.113.1", dest_port=22) for hour in range(24)]
+    for name in ("daily_summary", "daily_ports", "daily_sensors"):
+        (row,) = rows(name, events)
+        assert (row["events"], row["unique_sources"]) == (24, 1)
+
+
+def test_events_that_are_equal_are_counted_each() -> None:
+    twice = [at(3, sensor="s", src_ip="203.0.113.1", event_kind="login_attempt", username="a")] * 2
+    assert rows("daily_summary", twice)[0]["login_attempts"] == 2
+    assert rows("daily_credentials", twice)[0]["attempts"] == 2
+    assert rows("daily_sensors", twice)[0]["events"] == 2
+
+
+def test_a_command_sent_again_as_unknown_counts_once() -> None:
+    signatures = ("command attempted on cowrie honeypot", "Unknown command attempted on Honeypot")
+    events = [
+        at(3, sensor="s", event_kind="command", command="lockr", signature=signature)
+        for signature in signatures
+    ]
+    (row,) = rows("daily_commands", events)
+    assert (row["command"], row["events"]) == ("lockr", 1)
+    assert rows("daily_summary", events)[0]["commands"] == 1
+    assert rows("daily_summary", events)[0]["events"] == 2
+
+
+def test_a_command_without_a_signature_counts() -> None:
+    (row,) = rows("daily_commands", [at(3, event_kind="command", command="ls")])
+    assert row["events"] == 1
+
+
+@pytest.mark.parametrize(
+    ("hours", "silence"),
+    [
+        ([5.0], 0.0),
+        ([5.0, 5.5], 1_800.0),
+        ([0.9, 1.1, 1.2], 720.0),
+        ([0.5, 6.5, 6.6], 21_600.0),
+        ([0.1, 0.9, 1.0, 23.75], 81_900.0),
+        ([2.0, 2.0], 0.0),
+    ],
+)
+def test_the_longest_silence_is_found_also_across_the_borders_of_hours(
+    hours: list[float], silence: float
+) -> None:
+    # Another sensor's events do not break it.
+    events = [at(hour, sensor="s") for hour in hours] + [at(h, sensor="t") for h in range(24)]
+    found = {row["sensor"]: row["longest_silence_seconds"] for row in rows("daily_sensors", events)}
+    assert found["s"] == silence
+
+
+def test_the_median_delay_is_that_of_the_day_and_not_of_its_hours() -> None:
+    delays = [1, 1, 1, 50, 60]
+    events = [
+        at(hour, sensor="s") | {"enqueued_us": at(hour)["time_us"] + delay * 1_000_000}
+        for hour, delay in zip([1, 1, 1, 2, 3], delays, strict=True)
+    ]
+    events.append(at(4, sensor="s", enqueued_us=None))
+    (row,) = rows("daily_sensors", events)
+    assert (row["median_delay_seconds"], row["longest_delay_seconds"]) == (1.0, 60)
+
+
+def test_late_means_more_than_an_hour() -> None:
+    events = [
+        at(1, sensor="s", enqueued_us=at(1)["time_us"] + HOUR_US + more) for more in (-1, 0, 1)
+    ]
+    assert rows("daily_summary", events)[0]["late"] == 1
+
+
+def test_quarantined_events_stand_in_a_row_of_their_own() -> None:
+    with_events = rows("daily_summary", [at(1, sensor="s", app="cowrie")], quarantined=7)
+    assert [(row["sensor"], row["events"], row["quarantined"]) for row in with_events] == [
+        ("s", 1, 0),
+        (None, None, 7),
+    ]
+    (alone,) = rows("daily_summary", [], quarantined=7)
+    assert alone["quarantined"] == 7
+    assert rows("daily_summary", [], quarantined=0) == []
+    assert rows("daily_ports", [], quarantined=7) == []
