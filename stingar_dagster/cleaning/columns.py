@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from stingar_dagster.cleaning.interned import Interned
@@ -48,9 +49,8 @@ def list_column(item: Field, raw: Interned) -> pl.Series:
         return _nulls(item.name, PUBLISHED_TYPE[item.kind], len(raw.index))
     lists = [_items(item, _decode_list(text)) for text in raw.distinct]
     distinct = pl.Series(item.name, [*lists, None], dtype=PUBLISHED_TYPE[item.kind], strict=True)
-    missing = len(lists)
-    places = [place if place >= 0 else missing for place in raw.index]
-    return distinct.gather(pl.Series(places, dtype=pl.UInt32))
+    places = np.where(raw.index < 0, len(lists), raw.index)
+    return distinct.gather(pl.Series(places.astype(np.uint32)))
 
 
 def _items(item: Field, value: list[str] | str | None) -> list[str] | None:

@@ -265,8 +265,8 @@ class Gate:
             texts = [text.decode() for text in raws[name].distinct]
             kept = [not is_missing(text) for text in texts]
             if any(kept):
-                for row, place in enumerate(raws[name].index):
-                    if place >= 0 and kept[place]:
+                for row, place in raws[name].sent():
+                    if kept[place]:
                         extra.setdefault(row, {})[name] = texts[place]
         return extra
 

@@ -69,7 +69,7 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
         segments = staged(lake, hour)
         events, duplicates = read_events(lake, hour, segments)
         published = with_published_columns(events, lake.stream)
-        data = json_lines(published, lake.stream.shape_field) if len(events) else None
+        data = json_lines(published, lake.stream.shape_fields) if len(events) else None
         record = Record(
             made_from=segments,
             rows=len(events),

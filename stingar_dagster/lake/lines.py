@@ -4,6 +4,7 @@ Not here: which columns there are (`streams`), and where lines go (`hours`, `dai
 """
 
 import io
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -12,19 +13,22 @@ _NULL_MEMBER: Final = r',"[A-Za-z0-9_@]+":null'
 """Safe on whole lines: inside a JSON string every quote is escaped, so this never matches there."""
 
 
-def json_lines(frame: pl.DataFrame, shape_field: str | None = None) -> bytes:
+_MOST_SHAPES: Final = 256
+
+
+def json_lines(frame: pl.DataFrame, shape_fields: Sequence[str] = ()) -> bytes:
     """One JSON object a row, in the frame's order, null members left out.
 
     Args:
         frame: names of columns must match [A-Za-z0-9_@]+.
-        shape_field: rows that share this column's value have the same columns filled.
+        shape_fields: rows that share these columns' values mostly have the same columns filled.
     """
     if frame.is_empty():
         return b""
     numbered = frame.with_row_index("#")
     groups = (
-        numbered.partition_by(shape_field, maintain_order=False)
-        if shape_field is not None and frame[shape_field].n_unique() <= 64
+        numbered.partition_by(shape_fields, maintain_order=False)
+        if shape_fields and frame.select(shape_fields).n_unique() <= _MOST_SHAPES
         else [numbered]
     )
     lines = pl.concat([_encoded(group) for group in groups]).sort("#")

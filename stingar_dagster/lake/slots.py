@@ -179,20 +179,23 @@ class SlotWriter:
 
     def _write_segments(self, batch: list[Part], events: pl.DataFrame) -> list[dict[str, str]]:
         """Write each part's events of each hour; returns names by event hour, for each part."""
-        columns = list(segment_schema(self._lake.stream))
-        groups = events.with_columns(pl.col("time_us") // _HOUR_US * _HOUR_US).select(
-            "part", hour="time_us", row=pl.int_range(pl.len())
+        known = segment_schema(self._lake.stream)
+        filled = [c.name for c in events if c.name in known and c.null_count() < len(c)]
+        # One sort of the batch makes every segment a slice of it.
+        ordered = events.select("part", *filled, hour=pl.col("time_us") // _HOUR_US).sort(
+            ["part", "hour", *ORDER], maintain_order=True
         )
+        groups = ordered.group_by("part", "hour", maintain_order=True).len().rows()
+        starts = np.cumsum([0, *(length for _, _, length in groups)]).tolist()
         named: list[dict[str, str]] = [{} for _ in batch]
 
-        def write(key: tuple[object, ...], rows: pl.DataFrame) -> None:
-            part, hour_us = int(str(key[0])), int(str(key[1]))
-            hour = hour_key(datetime.fromtimestamp(hour_us / 1_000_000, UTC))
-            frame = events[rows["row"]].select(columns).sort(ORDER, maintain_order=True)
-            named[part][hour] = self._write_segment(hour, batch[part].slot, frame)
+        def write(place: int) -> None:
+            part, hour, length = groups[place]
+            key = hour_key(datetime.fromtimestamp(hour * 3600, UTC))
+            frame = ordered.slice(starts[place], length).select(filled)
+            named[part][key] = self._write_segment(key, batch[part].slot, frame)
 
-        grouped = groups.partition_by(["part", "hour"], as_dict=True, include_key=False)
-        in_parallel(lambda item: write(*item), grouped.items())
+        in_parallel(write, range(len(groups)))
         return named
 
     def _write_segment(self, hour: str, slot: int, frame: pl.DataFrame) -> str:

@@ -498,5 +498,5 @@ STINGAR = Stream(
     steps=_STEPS,
     tables=_TABLES,
     code_version="1",
-    shape_field="type",
+    shape_fields=("type", "event_kind"),
 )

@@ -40,7 +40,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("STINGAR_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 REAL_FILES = sorted((SHARED / "eventhubs-capture").glob("**/*.avro"))
 
-EXAMPLES = int(os.environ.get("STINGAR_TEST_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("STINGAR_TEST_EXAMPLES", "50"))
 """More find more: a change to the decoder deserves thousands."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,23 +37,13 @@ print(len(list(defs.assets)))
 """
 
 
-@pytest.fixture(scope="module")
-def defs() -> dg.Definitions:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from stingar_dagster.definitions import defs
-
-        dg.Definitions.validate_loadable(defs)
-    return defs
-
-
 @pytest.fixture
 def graph(defs: dg.Definitions) -> AssetGraph:
     return defs.resolve_asset_graph()
 
 
 @pytest.fixture
-def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """The instance that the project's dagster.yaml makes, in a folder of its own."""
     shutil.copy(ROOT / "dagster.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -152,7 +141,9 @@ def test_sensors_and_schedules_run_by_default(defs: dg.Definitions) -> None:
 
 def test_the_nightly_schedule_asks_for_yesterday(defs: dg.Definitions) -> None:
     at = datetime(2022, 5, 20, 0, 20, tzinfo=UTC)
-    context = dg.build_schedule_context(scheduled_execution_time=at)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+    )
     schedule = defs.resolve_schedule_def("stingar_daily_roll_up")
     (request,) = schedule.evaluate_tick(context).run_requests or []
     assert request.partition_key == "2022-05-19"
@@ -184,26 +175,26 @@ def test_keys_and_times_are_each_others_inverse() -> None:
 # ---- the instance
 
 
-def test_the_instance_is_quiet_quick_and_keeps_little(instance: dg.DagsterInstance) -> None:
-    assert not instance.telemetry_enabled
-    assert not instance.nux_enabled
-    assert instance.run_monitoring_enabled
-    assert instance.run_retries_enabled
-    queue = instance.get_concurrency_config().run_queue_config
+def test_the_instance_is_quiet_quick_and_keeps_little(declared: dg.DagsterInstance) -> None:
+    assert not declared.telemetry_enabled
+    assert not declared.nux_enabled
+    assert declared.run_monitoring_enabled
+    assert declared.run_retries_enabled
+    queue = declared.get_concurrency_config().run_queue_config
     assert queue is not None
     assert queue.max_concurrent_runs == 4
-    assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
-    assert instance.run_coordinator.dequeue_interval_seconds == 1
-    kept = instance.get_tick_retention_settings(InstigatorType.SENSOR)
+    assert isinstance(declared.run_coordinator, QueuedRunCoordinator)
+    assert declared.run_coordinator.dequeue_interval_seconds == 1
+    kept = declared.get_tick_retention_settings(InstigatorType.SENSOR)
     days = {status.value: days for status, days in kept.items()}
     assert (days["SKIPPED"], days["SUCCESS"], days["FAILURE"]) == (1, 7, 30)
-    assert instance.python_log_level == "WARNING"
+    assert declared.python_log_level == "WARNING"
 
 
 def test_the_instance_keeps_everything_in_its_folder(
-    instance: dg.DagsterInstance, tmp_path: Path
+    declared: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    assert instance.get_runs() == []
+    assert declared.get_runs() == []
     assert list((tmp_path / "data" / "dagster").rglob("*.db"))
 
 
