@@ -88,8 +88,8 @@ class Site:
 
     landing: str
     lake: str
-    stream: Stream = STINGAR
-    blobs: dict[str, bytes] = field(default_factory=dict)
+    stream: Stream = field(default=STINGAR, repr=False)
+    blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def at(cls, folder: Path, stream: Stream = STINGAR) -> "Site":

@@ -195,8 +195,12 @@ def _candidates(
         return None
     if not times:
         return [{}]
-    if until - since > timedelta(days=3) and times != ["Year"]:
-        return None
+    if until - since > timedelta(days=3):
+        years = range(since.year, (until - HOUR).year + 1)
+        if times != ["Year"] or len(years) > _MAX_DIRECT:
+            return None
+        named = [{"Year": f"{year:04}"} for year in years]
+        return [tokens for tokens in named if _may_lie_in(known | tokens, since, until)]
     found: list[dict[str, str]] = []
     hour = since
     while hour < until:

@@ -89,7 +89,7 @@ def test_listings_of_any_range_find_what_starts_in_it(landing: Landing) -> None:
             assert sorted(found) == starts[first:last]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     layout=st.sampled_from(sorted(LAYOUTS.values())),
     numbers=st.sets(st.integers(0, 3000), min_size=1, max_size=8),

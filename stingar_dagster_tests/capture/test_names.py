@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stingar_dagster.capture.names import SUFFIX, CaptureFormat
@@ -43,6 +43,7 @@ def formats(draw: st.DrawFn) -> str:
     return "/".join(parts)
 
 
+@settings(max_examples=60, deadline=None)
 @given(formats(), NAMES, NAMES, st.integers(0, 2000), MOMENTS)
 def test_any_order_of_tokens_and_constants_is_read_as_it_was_written(
     text: str, namespace: str, hub: str, partition: int, start: datetime
@@ -55,6 +56,7 @@ def test_any_order_of_tokens_and_constants_is_read_as_it_was_written(
     assert (name.partition, name.start) == (partition, start)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.permutations(TOKENS[2:]), MOMENTS)
 def test_times_and_partition_may_share_one_name(order: list[str], start: datetime) -> None:
     text = "{Namespace}/{EventHub}/" + "-".join(f"{{{token}}}" for token in order)
