@@ -197,7 +197,8 @@ def read_header(blob: bytes, known: Header | None = None) -> Header:
         Malformed: with the kind EMPTY_FILE, NOT_AVRO, TRUNCATED or BAD_HEADER.
     """
     if known is not None and blob.startswith(known.prefix) and len(blob) >= known.end:
-        return known._replace(sync=blob[len(known.prefix) : known.end])
+        sync = blob[len(known.prefix) : known.end]
+        return Header(known.codec, known.schema, known.prefix, sync)
     if not blob:
         raise Malformed(DamageKind.EMPTY_FILE, "the file has no bytes")
     if not blob.startswith(MAGIC):

@@ -12,7 +12,7 @@ URL_PATTERN: Final = r"""(?i)\b(?:https?|ftps?|tftp)://[^\s'"<>|;`\\^{}()\[\]]+"
 """A link as it stands in a command line: up to a blank, quote, bracket or shell separator."""
 
 HASH_PATTERN: Final = (
-    r"^(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$"
+    r"\b(?:[0-9a-f]{128}|[0-9a-f]{96}|[0-9a-f]{64}|[0-9a-f]{56}|[0-9a-f]{40}|[0-9a-f]{32})\b"
 )
 """MD5, SHA-1 and the SHA-2 family in lower-case hexadecimal digits."""
 
@@ -42,7 +42,7 @@ def urls_in(*columns: str) -> pl.Expr:
 
 def hashes_in(*columns: str) -> pl.Expr:
     """The distinct file hashes in columns, lower-case; null where there is none."""
-    values = [pl.col(name).str.to_lowercase() for name in columns]
-    kept = [pl.when(value.str.contains(HASH_PATTERN)).then(value) for value in values]
-    hashes = pl.concat_list(kept).list.drop_nulls().list.unique(maintain_order=True)
+    text = pl.concat_str([pl.col(name) for name in columns], separator=" ", ignore_nulls=True)
+    candidates = pl.when(text != "").then(text.str.to_lowercase())
+    hashes = candidates.str.extract_all(HASH_PATTERN).list.unique(maintain_order=True)
     return pl.when(hashes.list.len() > 0).then(hashes)
