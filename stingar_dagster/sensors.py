@@ -156,12 +156,6 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
             if reconcile:
                 landed |= set(backlog.landed_hours(lake, datetime.now(UTC) - RECONCILE_REACH))
             pending = backlog.unpublished_hours(lake, sorted(landed | set(cursor.open)))
-            # An hour is settled when nothing that its landed hours staged is unpublished.
-            still_open = [
-                hour
-                for hour in sorted(landed | set(cursor.open))
-                if pending and backlog.unpublished_hours(lake, [hour])
-            ]
         except StingarError as error:
             return dg.SkipReason(str(error))
         requests = due(
@@ -170,7 +164,11 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
             run_requests=_run_requests(requests.due, partitions.HOUR, stream, priority=20),
-            cursor=_encode(FollowingCursor(after, still_open, reconciled_at, requests.asked)),
+            cursor=_encode(
+                FollowingCursor(
+                    after, sorted(backlog.landed_behind(pending)), reconciled_at, requests.asked
+                )
+            ),
             skip_reason=None if requests.due else _nothing(len(pending), "event hours"),
         )
 

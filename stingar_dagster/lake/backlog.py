@@ -73,6 +73,12 @@ def unpublished_hours(lake: Lake, landed_hours: Iterable[datetime]) -> dict[date
     return dict(sorted(pending.items()))
 
 
+def landed_behind(pending: dict[datetime, str]) -> set[datetime]:
+    """The landed hours whose segments make event hours unpublished."""
+    names = (name for text in pending.values() for name in text.split())
+    return {parse_hour(landed_hour_of(name)) for name in names if name.endswith(".parquet")}
+
+
 def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str]:
     """Days of which a daily table does not show the published hours.
 

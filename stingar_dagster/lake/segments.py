@@ -56,7 +56,7 @@ def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment")
     frame = pl.read_parquet(io.BytesIO(data))
     missing = [pl.lit(None, dtype=t).alias(n) for n, t in schema.items() if n not in frame.columns]
     try:
-        return frame.with_columns(missing).select(list(schema)).cast(dict(schema))
+        return frame.with_columns(missing).select(list(schema)).cast(pl.Schema(schema))
     except pl.exceptions.PolarsError as error:
         raise UnknownFormat(
             f"{name} was cleaned with other types of fields; run its landed hour again"

@@ -179,6 +179,9 @@ class SlotWriter:
 
     def _write_segments(self, batch: list[Part], events: pl.DataFrame) -> list[dict[str, str]]:
         """Write each part's events of each hour; returns names by event hour, for each part."""
+        named: list[dict[str, str]] = [{} for _ in batch]
+        if events.is_empty():
+            return named
         known = segment_schema(self._lake.stream)
         filled = [c.name for c in events if c.name in known and c.null_count() < len(c)]
         # One sort of the batch makes every segment a slice of it.
@@ -187,7 +190,6 @@ class SlotWriter:
         )
         groups = ordered.group_by("part", "hour", maintain_order=True).len().rows()
         starts = np.cumsum([0, *(length for _, _, length in groups)]).tolist()
-        named: list[dict[str, str]] = [{} for _ in batch]
 
         def write(place: int) -> None:
             part, hour, length = groups[place]

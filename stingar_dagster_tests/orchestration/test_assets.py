@@ -184,7 +184,6 @@ def test_each_asset_can_be_materialized_by_itself(
             selection=[asset],
             partition_key=key,
             instance=instance,
-            resources=defs.resources,
             run_config=QUIET,
         )
 
