@@ -69,7 +69,7 @@ def _captures(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.Asse
     return dg.AssetSpec(
         keys.captures,
         partitions_def=partitions.landed_hours(settings),
-        group_name="landing",
+        group_name=stream.name,
         kinds={"azure", "avro"},
         owners=OWNERS,
         description=(
@@ -92,7 +92,7 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                 keys.landed, "Every event of every capture is cleaned or quarantined, once"
             )
         ],
-        group_name="landing",
+        group_name=stream.name,
         kinds={"polars", "parquet"},
         owners=OWNERS,
         code_version=stream.code_version,
@@ -152,7 +152,7 @@ def _quarantined_events(
         deps=[dg.AssetDep(keys.landed, partition_mapping=partitions.same_window())],
         partitions_def=partitions.landed_hours(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(24),
-        group_name="landing",
+        group_name=stream.name,
         kinds={"json"},
         owners=OWNERS,
         metadata={
@@ -207,7 +207,7 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
                 keys.cleaned, "The published object holds every staged event once, and no other"
             )
         ],
-        group_name="events",
+        group_name=stream.name,
         kinds={"polars", "json"},
         owners=OWNERS,
         metadata={
@@ -262,7 +262,7 @@ def _daily_tables(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.
                     else []
                 ),
             ],
-            group_name="daily",
+            group_name=stream.name,
             kinds={"polars", "json"},
             owners=OWNERS,
             skippable=True,

@@ -23,6 +23,8 @@ WINDOW: Final = timedelta(seconds=30)
 """How often captures land; Event Hubs' shortest window is 60 seconds."""
 HISTORY: Final = timedelta(hours=30)
 """How much past traffic a fresh demo starts with: yesterday's tables are worth a look."""
+EARLIEST_STAMP: Final = timedelta(days=4)
+"""Sample events arrive up to two days after their stamp."""
 _STOP_SECONDS: Final = 20.0
 _EVENTS_PER_HOUR: Final = 1500.0
 _HISTORY_WINDOW: Final = timedelta(minutes=15)
@@ -71,6 +73,9 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
                 args=(packer, now, random.randrange(2**31), stop),
                 daemon=True,
             ).start()
+        first = packer.landing.first_hour(settings.start) or now
+        # Partitions of the years before would hide the few that the demo has.
+        os.environ.setdefault("STINGAR_START", f"{first - EARLIEST_STAMP:%Y-%m-%d}")
         print(f"Dagster's UI: http://{host}:{port}  (stop with Ctrl-C; the state is kept)")
         try:
             return serve(host, port)

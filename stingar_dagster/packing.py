@@ -39,7 +39,7 @@ class Packer:
     """
 
     def __init__(self, landing: Landing, hub: Hub) -> None:
-        self._landing = landing
+        self.landing = landing
         self._hub = hub
         self._next: dict[int, int] = {}
         self._last_start: dict[int, datetime] = {}
@@ -56,7 +56,7 @@ class Packer:
         Raises:
             UsageError: another one is at work.
         """
-        with _lock(self._landing):
+        with _lock(self.landing):
             self._resume()
             yield
 
@@ -96,8 +96,8 @@ class Packer:
             )
             for index, body in enumerate(bodies)
         ]
-        path = self._landing.format.path(self._hub.namespace, self._hub.event_hub, partition, start)
-        self._landing.store.write(path, encode_capture(records), expected=None)
+        path = self.landing.format.path(self._hub.namespace, self._hub.event_hub, partition, start)
+        self.landing.store.write(path, encode_capture(records), expected=None)
         self._next[partition] = number + len(bodies)
         self._last_start[partition] = start
         return path
@@ -107,7 +107,7 @@ class Packer:
         since = datetime(1970, 1, 1, tzinfo=UTC)
         until = datetime.now(UTC) + timedelta(days=366)
         by_partition: dict[int, list[Capture]] = {}
-        for capture in self._landing.between(since, until.replace(minute=0, second=0)).captures:
+        for capture in self.landing.between(since, until.replace(minute=0, second=0)).captures:
             name = capture.name
             if (name.namespace, name.event_hub) == (self._hub.namespace, self._hub.event_hub):
                 by_partition.setdefault(name.partition, []).append(capture)
@@ -115,7 +115,7 @@ class Packer:
             captures.sort(key=lambda capture: capture.name.start)
             self._last_start[partition] = captures[-1].name.start
             for capture in reversed(captures):
-                sequence = read_captures([self._landing.read(capture)]).records.sequence
+                sequence = read_captures([self.landing.read(capture)]).records.sequence
                 if len(sequence):
                     self._next[partition] = int(sequence.max()) + 1
                     break
