@@ -28,6 +28,8 @@ _STREAM: Final = "stingar"
 _TABLE_COLUMNS: Final = (
     "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
 )  # fmt: skip
+_WIDEST: Final = 4000
+"""Wider than any row: what goes into a file or a pipe is not cut to a terminal's width."""
 _LIST_COLUMNS: Final = ("event_id", "reason", "detail", "capture")
 
 out = Console(soft_wrap=True, highlight=False)
@@ -417,14 +419,17 @@ def _quarantined(since: datetime | None, until: datetime | None) -> Iterator[Any
 
 
 def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
-    table = Table(*_TABLE_COLUMNS, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in _TABLE_COLUMNS:
+        # One line an event; where the terminal is narrow, everything but the time gives way.
+        table.add_column(name, no_wrap=True, min_width=24 if name == "@timestamp" else None)
     count = 0
     for row in rows:
         count += 1
         if count <= 1000:
             table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
     # Nothing in a cell may be taken for markup.
-    out.print(table, markup=False)
+    out.print(table, markup=False, width=None if out.is_terminal else _WIDEST)
     if count > 1000:
         click.echo("Only the first 1,000 are shown; --format json or csv writes all.", err=True)
     click.echo(f"{count:,} events.", err=True)

@@ -140,14 +140,13 @@ class Site:
         done = Work()
         for _ in range(TOO_MANY_ROUNDS):
             unlanded, hours, days = pending(pipeline)
-            waiting = 0
-            for hour in unlanded:
-                waiting += bool(pipeline.land_hour(hour).waiting)
+            landed = [pipeline.land_hour(hour) for hour in unlanded]
             for hour in hours:
                 pipeline.publish_hour(hour)
             for day in days:
                 pipeline.roll_day(day)
-            if len(unlanded) == waiting and not hours and not days:
+            only_waits = all(hour.waiting and not hour.changed_hours for hour in landed)
+            if only_waits and not hours and not days:
                 return done
             done.landed += unlanded
             done.published += hours

@@ -17,6 +17,7 @@ from stingar_dagster.lake.publication import Draft, Record, publish
 from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import (
     collect_orphans,
+    complete,
     decode,
     digest,
     encode,
@@ -55,10 +56,17 @@ def read_events(lake: Lake, hour: datetime, names: tuple[str, ...]) -> tuple[pl.
     events = pl.concat([pl.DataFrame(schema=schema), *frames])
     # The sort makes the survivor of a duplicate, and the order of equal times, a function of the
     # events alone: not of how they were split into captures and runs.
-    unique = events.sort([*_IDENTITY, "capture"], nulls_last=True).unique(
-        _IDENTITY, keep="first", maintain_order=True
+    order = (
+        events.lazy()
+        .select("time_us", *_IDENTITY, "capture", row=pl.int_range(pl.len(), dtype=pl.UInt32))
+        .sort([*_IDENTITY, "capture"], nulls_last=True)
+        .unique(_IDENTITY, keep="first", maintain_order=True)
+        .sort(["time_us", *_IDENTITY])
+        .collect()["row"]
     )
-    return unique.sort(["time_us", *_IDENTITY]), len(events) - len(unique)
+    filled = pl.DataFrame([column for column in events if column.null_count() < len(column)])
+    ordered = complete(filled[order], schema) if len(events) else events
+    return ordered, len(events) - len(order)
 
 
 def publish_events(lake: Lake, hour: datetime) -> Record:

@@ -98,6 +98,8 @@ def publish(
         try:
             before = read_record(store, record_path)
             draft = make()
+            if before is None and version is None and draft.record == Record():
+                return draft.record, None  # nothing was there, and nothing is to be there
             if draft.data is not None:
                 store.write(path, draft.data, expected=version)
             elif version is not None:

@@ -407,11 +407,15 @@ def test_hashes_of_every_length_are_found_in_lower_case(length: int) -> None:
     assert clean(hash="A" * length)["hashes"] == ["a" * length]
 
 
-@pytest.mark.parametrize("text", ["a" * 31, "a" * 33, "g" * 32, "a" * 32 + "\n", " " + "a" * 32])
+@pytest.mark.parametrize("text", ["a" * 31, "a" * 33, "a" * 129, "g" * 32, "x" + "a" * 32])
 def test_what_is_no_hash_is_published_as_sent_alone(text: str) -> None:
     row = clean(md5=text)
     assert row["md5"] == text
     assert "hashes" not in row
+
+
+def test_a_hash_is_found_between_other_words() -> None:
+    assert clean(md5=f" md5:{MD5}\n", sha256=f"{SHA256} {SHA1}")["hashes"] == [MD5, SHA256, SHA1]
 
 
 # The declaration itself
@@ -457,9 +461,8 @@ class TestDeclaration:
             assert field.separator is None or field.kind is FieldKind.LIST
             assert not field.inside or field.kind is FieldKind.TEXT
 
-    def test_the_shape_field_is_a_text_field(self, stream: Stream) -> None:
-        kinds = {field.name: field.kind for field in stream.fields}
-        assert stream.shape_field is None or kinds[stream.shape_field] is FieldKind.TEXT
+    def test_the_fields_that_tell_shapes_are_published_texts(self, stream: Stream) -> None:
+        assert {stream.schema.get(name) for name in stream.shape_fields} <= {pl.String()}
 
     def test_derived_columns_are_computed_with_their_declared_types(self, stream: Stream) -> None:
         fields = {
