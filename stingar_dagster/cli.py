@@ -429,7 +429,8 @@ def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
         if count <= 1000:
             table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
     # Nothing in a cell may be taken for markup.
-    out.print(table, markup=False, width=None if out.is_terminal else _WIDEST)
+    console = out if out.is_terminal else Console(width=_WIDEST, highlight=False)
+    console.print(table, markup=False)
     if count > 1000:
         click.echo("Only the first 1,000 are shown; --format json or csv writes all.", err=True)
     click.echo(f"{count:,} events.", err=True)

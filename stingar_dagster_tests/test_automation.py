@@ -1,6 +1,7 @@
 """What to ask for now: pending work once, failed work again with growing waits, never both."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ def test_what_stays_pending_is_asked_for_again_with_growing_waits() -> None:
         requests = due({NOON: "a"}, asked, [], second, MANY)
         asked = requests.asked
         times += [second] * len(requests.due)
-    waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits[:4] == [30, 60, 120, 240]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_WAIT_SECONDS

@@ -20,7 +20,6 @@ from stingar_dagster.capture.container import read_header, split_blocks
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.lake.quarantine import read_quarantine
-from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.storage.base import ANY_VERSION, Expected
 from stingar_dagster.storage.local import LocalStore

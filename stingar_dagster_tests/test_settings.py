@@ -94,7 +94,7 @@ def test_times_are_utc_unless_they_say_otherwise(text: str, hour: datetime) -> N
         ("STINGAR_MAX_BODY_BYTES", "0", "like 1048576"),
         ("STINGAR_MAX_BODY_BYTES", "-1", "like 1048576"),
         ("STINGAR_MAX_BODY_BYTES", "1e6", "like 1048576"),
-        ("STINGAR_MAX_BODY_BYTES", "１２", "like 1048576"),
+        ("STINGAR_MAX_BODY_BYTES", "\uff11\uff12", "like 1048576"),
         ("STINGAR_MAX_BODY_BYTES", "9" * 5000, "like 1048576"),
         ("STINGAR_TORN_AFTER_MINUTES", "ten", "like 15"),
         ("STINGAR_TORN_AFTER_MINUTES", "99999999999", "from 1 to 1000000"),

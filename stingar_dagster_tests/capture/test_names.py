@@ -89,12 +89,12 @@ def test_every_token_is_mandatory(token: str) -> None:
 
 
 def test_a_token_twice_is_refused() -> None:
-    with pytest.raises(SettingsError, match="{Hour} must appear once"):
+    with pytest.raises(SettingsError, match=r"\{Hour\} must appear once"):
         CaptureFormat(DEFAULT_CAPTURE_FORMAT + "-{Hour}")
 
 
 def test_an_unknown_token_is_refused() -> None:
-    with pytest.raises(SettingsError, match="unknown token {Weekday}"):
+    with pytest.raises(SettingsError, match=r"unknown token \{Weekday\}"):
         CaptureFormat(DEFAULT_CAPTURE_FORMAT + "-{Weekday}")
 
 

@@ -1,0 +1,90 @@
+"""Segments: every value kept, names that tell the content, and orphans that no run needs."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stingar_dagster.errors import UnknownFormat
+from stingar_dagster.lake.segments import (
+    ORPHAN_AGE,
+    collect_orphans,
+    decode,
+    encode,
+    landed_hour_of,
+    segment_name,
+)
+from stingar_dagster.storage.local import LocalStore
+from stingar_dagster_tests.support import NOON
+
+SCHEMA: dict[str, pl.DataType] = {
+    "text": pl.String(),
+    "number": pl.Int64(),
+    "many": pl.List(pl.String()),
+}
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "text": st.none() | st.text(max_size=5),
+            "number": st.none() | st.integers(-(2**63), 2**63 - 1),
+            "many": st.none() | st.lists(st.none() | st.text(max_size=3), max_size=3),
+        }
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_every_value_comes_back_and_the_same_rows_give_the_same_bytes(
+    rows: list[dict[str, object]],
+) -> None:
+    frame = pl.DataFrame(rows, schema=SCHEMA)
+    data = encode(frame)
+    assert decode(data, SCHEMA).equals(frame)
+    assert encode(pl.DataFrame(rows, schema=SCHEMA)) == data
+
+
+def test_a_frame_without_rows_stays_without_rows() -> None:
+    assert decode(encode(pl.DataFrame(schema=SCHEMA)), SCHEMA).shape == (0, 3)
+
+
+def test_a_column_declared_later_is_null() -> None:
+    data = encode(pl.DataFrame({"text": ["a", "b"]}))
+    assert decode(data, SCHEMA)["number"].to_list() == [None, None]
+
+
+def test_a_column_that_has_another_type_now_is_turned_into_it_or_refused() -> None:
+    as_text = encode(pl.DataFrame({"number": ["12"]}))
+    assert decode(as_text, SCHEMA)["number"].to_list() == [12]
+    with pytest.raises(UnknownFormat, match="x: was cleaned .* run its landed hour again"):
+        decode(encode(pl.DataFrame({"number": ["low"]})), SCHEMA, "x:")
+
+
+def test_a_name_tells_landed_hour_slot_and_content() -> None:
+    name = segment_name(NOON, 5, b"data")
+    assert name.startswith("2026-11-03T12-05-")
+    assert landed_hour_of(name) == "2026-11-03T12"
+    assert name == segment_name(NOON, 5, b"data")
+    assert name != segment_name(NOON, 5, b"other")
+
+
+def test_orphans_go_when_no_run_can_be_about_to_name_them(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, "")
+    for name in ("named", "young", "old", "written again"):
+        store.write(f"folder/{name}", b"1")
+        if name != "young":
+            age(tmp_path / "folder" / name)
+    listed = store.find("folder")
+    store.write("folder/written again", b"1")
+    collect_orphans(store, listed, {"named"})
+    assert sorted(os.listdir(tmp_path / "folder")) == ["named", "written again", "young"]
+
+
+def age(path: Path) -> None:
+    then = (datetime.now(UTC) - ORPHAN_AGE - timedelta(minutes=1)).timestamp()
+    os.utime(path, (then, then))
