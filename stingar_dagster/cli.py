@@ -197,7 +197,10 @@ def land(
 @click.option("--since", type=HOUR_OPTION, help="First landed hour.")
 @click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole balance as JSON.")
-def verify(since: datetime | None, until: datetime | None, as_json: bool) -> None:
+@click.option(
+    "--wait", default=0, show_default=True, help="Seconds to wait for runs that are under way."
+)
+def verify(since: datetime | None, until: datetime | None, as_json: bool, wait: int) -> None:
     """Read the captures again and prove that every event came out exactly once.
 
     For each landed hour and partition: captured = cleaned + quarantined + duplicates; no identity
@@ -214,6 +217,7 @@ def verify(since: datetime | None, until: datetime | None, as_json: bool) -> Non
             since,
             until,
             lambda done, total: bars.update(task, completed=done, total=total),
+            wait,
         )
     totals = {
         name: proof.total(name) for name in ("captured", "cleaned", "quarantined", "duplicates")

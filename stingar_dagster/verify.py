@@ -8,10 +8,12 @@ whole day. Not here: any repair; running the partition again repairs it.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import fastavro
 import msgspec
@@ -28,6 +30,7 @@ from stingar_dagster.lake.quarantine import QuarantineLine, read_quarantine
 from stingar_dagster.pipeline import Pipeline
 
 HOUR: Final = timedelta(hours=1)
+C = TypeVar("C", bound=Sized)
 _IDENTITY: Final = {"source": pl.String, "sequence": pl.Int64}
 _EVENT: Final = {**_IDENTITY, "sub": pl.Int64}
 _CACHED_ROWS: Final = 4_000_000
@@ -90,6 +93,7 @@ def verify(
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    wait_seconds: float = 0.0,
 ) -> Proof:
     """Prove the landed hours in [since, until), and the days they touch.
 
@@ -97,8 +101,10 @@ def verify(
         pipeline: landing, lake and stream.
         since, until: UTC hours; None: everything.
         progress: called with landed hours done and in all.
+        wait_seconds: how long, in all, to wait for runs that are under way, so that live traffic
+            is not taken for a problem.
     """
-    return _Verifier(pipeline, since, until).run(progress)
+    return _Verifier(pipeline, since, until, wait_seconds).run(progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,14 @@ class _Span:
 
 
 class _Verifier:
-    def __init__(self, pipeline: Pipeline, since: datetime | None, until: datetime | None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        since: datetime | None,
+        until: datetime | None,
+        wait_seconds: float,
+    ) -> None:
+        self._deadline = time.monotonic() + wait_seconds
         self._pipeline = pipeline
         self._lake = pipeline.lake
         self._since, self._until = since, until
@@ -122,6 +135,7 @@ class _Verifier:
         self._identities: list[pl.DataFrame] = []
         self._spans: dict[str, list[_Span]] = {}
         self._unreadable: set[str] = set()
+        self._counted: set[datetime] = set()
 
     def run(self, progress: Callable[[int, int], None]) -> Proof:
         start = self._since or self._pipeline.settings.start
@@ -131,17 +145,26 @@ class _Verifier:
         )
         known = backlog.landed_hours(self._lake, self._since, self._until)
         hours = sorted({*listed, *known})
+        self._settled(lambda: backlog.unlanded(self._lake, listed))
+        self._settled(lambda: backlog.unpublished_hours(self._lake, hours))
         for done, hour in enumerate(hours):
             progress(done, len(hours))
             self._prove_hour(hour, listed.get(hour, []))
         self._prove_whole()
-        for key, _ in backlog.unpublished_hours(self._lake, hours).items():
+        for key in self._settled(lambda: backlog.unpublished_hours(self._lake, hours)):
             self._problem("pending", hour_key(key), "events are staged and not published")
         days = {day_of(parse_hour(key)) for key in self._touched} | {day_of(h) for h in hours}
         for day in sorted(days):
-            self._prove_day(day)
+            self._proof.problems += self._settled(partial(self._day_problems, day))
+            self._proof.days += day in self._counted
         progress(len(hours), len(hours))
         return self._proof
+
+    def _settled(self, look: Callable[[], C]) -> C:
+        """What is left, by the deadline, of problems that runs under way may solve."""
+        while (found := look()) and time.monotonic() < self._deadline:
+            time.sleep(min(2.0, max(0.0, self._deadline - time.monotonic())))
+        return found
 
     # ---- landed hours
 
@@ -312,11 +335,16 @@ class _Verifier:
     def _prove_whole(self) -> None:
         captured = pl.concat([pl.DataFrame(schema=_IDENTITY), *self._identities]).unique()
         self._prove_gaps(captured)
+        newest = captured.group_by("source").agg(newest=pl.col("sequence").max())
         seen: pl.DataFrame | None = None
         for key in sorted(self._touched):
             frame = self._published([key])
             if self._since is None and self._until is None:
                 invented = frame.join(captured, on=list(_IDENTITY), how="anti")
+                # Captured since we listed: newer than anything we have seen of the partition.
+                invented = invented.join(newest, on="source", how="left").filter(
+                    pl.col("newest").is_null() | (pl.col("sequence") <= pl.col("newest"))
+                )
                 for source, numbers in _by_source(invented):
                     self._problem("invented", key, f"{source}: in no capture: {numbers}")
             both = None if seen is None else frame.join(seen, on=list(_EVENT), how="semi")
@@ -351,8 +379,8 @@ class _Verifier:
 
     # ---- days
 
-    def _prove_day(self, day: datetime) -> None:
-        """Count the day's tables again from its published events and quarantine."""
+    def _day_problems(self, day: datetime) -> list[Problem]:
+        """Tables of a day that differ from a count over its published events and quarantine."""
         frames = []
         for hour in range(24):
             events = self._read_events(day + hour * HOUR, self._lake.stream.schema)
@@ -363,8 +391,9 @@ class _Verifier:
             for hour in range(24)
         )
         if not frames and not quarantined:
-            return
-        self._proof.days += 1
+            return []
+        self._counted.add(day)
+        problems = []
         events = pl.concat([pl.DataFrame(schema=self._lake.stream.schema), *frames]).with_columns(
             time_us=_epoch_us("@timestamp"), enqueued_us=_epoch_us("enqueued_at")
         )
@@ -379,11 +408,9 @@ class _Verifier:
                 published = b""
             if published != expected:
                 rows = (len(published.splitlines()), len(expected.splitlines()))
-                self._problem(
-                    "daily",
-                    f"{table.name} {day:%Y-%m-%d}",
-                    f"{rows[0]} rows published, {rows[1]} counted again, or other values",
-                )
+                detail = f"{rows[0]} rows published, {rows[1]} counted again, or other values"
+                problems.append(Problem("daily", f"{table.name} {day:%Y-%m-%d}", detail))
+        return problems
 
     def _problem(self, kind: str, place: str, detail: str) -> None:
         self._proof.problems.append(Problem(kind, place, detail))

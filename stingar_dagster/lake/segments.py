@@ -40,7 +40,7 @@ def segment_schema(stream: Stream) -> dict[str, pl.DataType]:
 
 
 def encode(frame: pl.DataFrame) -> bytes:
-    """A frame's bytes; columns without any value are left out."""
+    """A frame's bytes; columns without any value are left out, so one must have values."""
     # Series by series: a lazy query over a hundred columns costs more than a small segment.
     filled = [column for column in frame if column.null_count() < len(column)]
     buffer = io.BytesIO()

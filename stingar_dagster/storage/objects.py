@@ -96,7 +96,8 @@ class ObjectStore:
             # text of an error may quote a request with its signature: only its class is printed.
             kinds = [kind.__name__ for kind in type(error).__mro__]
             cause = type(error.__cause__).__name__ if error.__cause__ else ""
-            code = str(getattr(error, "error_code", "") or "")
+            code = getattr(error, "error_code", "") or ""
+            code = str(getattr(code, "value", code))  # Azure's codes are an enumeration
             name = " / ".join(part for part in (kinds[0], cause, code) if part)
             if isinstance(error, ValueError | TypeError | KeyError) or any(
                 word in text for word in _DENIED for text in (*kinds, cause, code)

@@ -183,6 +183,8 @@ def test_drifting_and_damaged_traffic_comes_out_the_same_both_ways(seed: int) ->
         b'{"app":null,"app":"b"}',
         b'{"app":"a","app":null}',
         b'{"app" :"a", "app" :"b"}',
+        b'{"app" :"a","app":"b"}',
+        b'{"app":"a","app"\n:"b"}',
         b'{"app":"x\\":","app":"b"}',
         b'{"host":{"a":1},"host":"b"}',
         b'{"host":"b","host":{"a":1}}',
@@ -220,6 +222,20 @@ def test_one_unreadable_value_leaves_its_neighbours_alone(poison: bytes) -> None
     events, _ = cleaned_both_ways([neighbour, poison, neighbour])
     assert events.filter(pl.col("record") != 1)["extra"].to_list() == ['{"host":{"name":"a"}}'] * 2
     assert events.filter(pl.col("record") != 1)["tags"].to_list() == [["x"]] * 2
+
+
+def test_a_body_that_is_too_large_is_refused_also_by_the_fast_way() -> None:
+    body = b'{"command":"' + b"x" * (CLEANER.rules.max_body_bytes - 14) + b'"}'
+    events, rejected = cleaned_both_ways([body, body + b" "])
+    assert events["record"].to_list() == [0]
+    assert [item.reason for item in rejected] == [Reason.TOO_LARGE]
+
+
+def test_metadata_that_is_nested_too_deep_is_refused_also_by_the_fast_way() -> None:
+    bodies = [b'{"host":' + b"[" * levels + b"1" + b"]" * levels + b"}" for levels in (99, 100)]
+    events, rejected = cleaned_both_ways(bodies)
+    assert events["record"].to_list() == [0]
+    assert [item.reason for item in rejected] == [Reason.TOO_DEEP]
 
 
 def test_metadata_is_kept_in_one_order_however_it_was_sent() -> None:

@@ -1,0 +1,148 @@
+"""Azure's blob protocol: compare-and-swap by etag, and the same lake as on a local disk."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+from stingar_dagster.errors import Conflict, StoreDenied
+from stingar_dagster.storage import Store, open_store
+from stingar_dagster.storage.azure import AzureStore
+from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, event, pending
+
+
+@pytest.fixture
+def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of an empty container, which the usual variables give access to."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    name = f"test-{secrets.token_hex(4)}"
+    with BlobServiceClient.from_connection_string(azurite) as client:
+        client.create_container(name).close()
+        yield name
+        client.delete_container(name)
+
+
+@pytest.fixture
+def store(container: str) -> Store:
+    return open_store(f"az://{container}/lake", "STINGAR_LAKE")
+
+
+@pytest.mark.parametrize("scheme", ["az", "abfs", "abfss"])
+def test_azures_schemes_get_real_compare_and_swap(container: str, scheme: str) -> None:
+    assert isinstance(open_store(f"{scheme}://{container}/lake", "STINGAR_LAKE"), AzureStore)
+
+
+def test_an_object_is_made_only_where_there_is_none(store: Store) -> None:
+    store.write("a/b", b"first", expected=None)
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        store.write("a/b", b"second", expected=None)
+    assert store.read("a/b") == b"first"
+
+
+def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(store: Store) -> None:
+    store.write("a", b"first")
+    seen = store.etag("a")
+    assert seen is not None
+    store.write("a", b"second", expected=seen)
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        store.write("a", b"third", expected=seen)
+    assert store.read("a") == b"second"
+    store.remove("a")
+    with pytest.raises(Conflict):
+        store.write("a", b"fourth", expected=seen)
+
+
+def test_a_version_from_a_listing_is_as_good_as_one_asked_for(store: Store) -> None:
+    store.write("a", b"first")
+    (entry,) = store.find("")
+    assert entry.etag == store.etag("a")
+    store.write("a", b"second", expected=entry.etag)
+    assert store.read("a") == b"second"
+
+
+def test_writers_that_count_up_one_object_lose_no_update(store: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(count_up, store, "n", 5) for _ in range(4)]:
+            done.result()
+    assert store.read("n") == b"20"
+
+
+# aiohttp's advice to Azure's library, which has none of its forms of upload follow it.
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+def test_a_large_object_is_replaced_whole(store: Store) -> None:
+    for letter in (b"a", b"b"):
+        store.write("large", letter * 9_000_000)
+        assert store.read("large") == letter * 9_000_000
+
+
+def test_listings_are_of_whole_folders_and_never_stale(store: Store) -> None:
+    assert store.find("") == []
+    assert store.children("") == ([], [])
+    for path in ("hour=1/a", "hour=12/a", "hour=12/b/c", "file"):
+        store.write(path, path.encode())
+    assert [(entry.path, entry.size) for entry in store.find("hour=1")] == [("hour=1/a", 8)]
+    assert [entry.path for entry in store.find("hour=12")] == ["hour=12/a", "hour=12/b/c"]
+    assert all(entry.modified is not None for entry in store.find(""))
+    names, entries = store.children("")
+    assert (names, [entry.path for entry in entries]) == (["hour=1", "hour=12"], ["file"])
+    names, entries = store.children("hour=12")
+    assert (names, [entry.path for entry in entries]) == (["b"], ["hour=12/a"])
+    store.remove("hour=1/a")
+    store.remove("hour=1/a")
+    assert store.find("hour=1") == []
+    assert store.etag("hour=1/a") is None
+    assert store.etag("hour=12") is None
+    with pytest.raises(FileNotFoundError):
+        store.read("hour=1/a")
+
+
+def test_a_container_that_is_not_there_is_no_missing_object(azurite: str, container: str) -> None:
+    store = open_store("az://no-such-container/lake", "STINGAR_LAKE")
+    with pytest.raises(StoreDenied, match="check the address, the container") as denied:
+        store.write("a", b"1", expected=None)
+    assert "az://no-such-container/lake/a" in str(denied.value)
+    assert "\n" not in str(denied.value)
+
+
+def test_a_wrong_key_is_denied_and_not_repeated(
+    azurite: str, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = azurite.split("AccountKey=")[1].split(";")[0]
+    wrong = key[::-1].lstrip("=") + "=="
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.replace(key, wrong))
+    store = open_store(f"az://{container}/lake", "STINGAR_LAKE")
+    with pytest.raises(StoreDenied) as denied:
+        store.write("a", b"1")
+    assert wrong not in str(denied.value)
+    assert "\n" not in str(denied.value)
+
+
+def test_a_lake_on_azure_holds_the_same_bytes_as_one_on_disk(
+    container: str, tmp_path: Path
+) -> None:
+    on_disk = Site.at(tmp_path)
+    on_azure = Site(f"az://{container}/landing", f"az://{container}/lake")
+    for site in (on_disk, on_azure):
+        site.put([event(NOON + MINUTE), event(NOON), b"nonsense"])
+        site.put([event(NOON - HOUR)], partition=1, start=NOON + HOUR)
+        site.run()
+        site.put([event(NOON - HOUR), event(NOON)], first=1, partition=1, start=NOON + 2 * HOUR)
+        # The first hour loses its only event of that time.
+        site.put([event(NOON - 30 * HOUR)], first=3, start=NOON + MINUTE)
+        site.run()
+        site.put([event(NOON)], first=3, start=NOON + MINUTE)
+        site.run()
+        site.check()
+        assert pending(site.pipeline()) == ([], [], [])
+    for folder in ("events", "daily", "quarantine", "schema", "state", "segments", "rollups"):
+        assert on_azure.objects(folder) == on_disk.objects(folder), folder
+    assert without_etags(on_azure.rows("ledger")) == without_etags(on_disk.rows("ledger"))
+
+
+def without_etags(rows: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps({**row, "etag": None}) for row in rows]
