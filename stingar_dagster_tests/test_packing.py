@@ -68,7 +68,7 @@ def test_numbers_go_on_over_runs_without_a_gap_and_nothing_is_lost(
 ) -> None:
     landing = at(tmp_path_factory.mktemp("landing"))
     hub = Hub(partitions=partitions)
-    sent = []
+    sent: list[bytes] = []
     for turn, sizes in enumerate(runs):
         packer = Packer(landing, hub)
         with packer.exclusive():

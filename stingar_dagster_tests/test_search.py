@@ -80,6 +80,7 @@ def test_a_range_inside_an_hour_takes_only_its_part(lake: Lake) -> None:
         "2022-05-19T17:59:59.999Z"
     ]
     assert found(lake, FIVE + minute, FIVE + 59 * minute) == []
+    assert times(found(lake, FIVE, FIVE + HOUR - MILLISECOND)) == ["2022-05-19T17:00:00.000Z"]
 
 
 def test_a_bound_between_two_milliseconds_is_still_half_open(lake: Lake) -> None:

@@ -37,7 +37,7 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(params=LAYOUTS.values(), ids=LAYOUTS)
+@pytest.fixture(params=LAYOUTS.values(), ids=list(LAYOUTS))
 def landing(request: pytest.FixtureRequest, tmp_path: Path) -> Landing:
     return Landing(RecordingStore(tmp_path), CaptureFormat(request.param))
 
@@ -114,14 +114,13 @@ def test_a_listing_equals_a_look_at_everything(
 
 
 def test_an_hours_listing_touches_that_hours_folders_only(usual: Landing) -> None:
-    for day in range(20):
-        for hour in range(0, 24, 4):
-            for partition in (0, 1):
-                put(usual, NOON + timedelta(days=day, hours=hour), partition)
+    for hours in range(0, 20 * 24, 4):
+        for partition in (0, 1):
+            put(usual, NOON + hours * HOUR, partition)
     asked(usual)
     usual.hour(NOON + timedelta(days=7))
-    day = "2026/11/10/12"
-    assert asked(usual) == ["", "ns", "ns/hub", f"ns/hub/0/{day}", f"ns/hub/1/{day}"]
+    hour = "2026/11/10/12"
+    assert asked(usual) == ["", "ns", "ns/hub", f"ns/hub/0/{hour}", f"ns/hub/1/{hour}"]
 
 
 def test_an_hours_listing_needs_one_request_where_the_date_comes_first(tmp_path: Path) -> None:

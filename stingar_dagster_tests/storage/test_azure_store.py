@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from azure.storage.blob import BlobServiceClient
 from stingar_dagster.errors import Conflict, StoreDenied
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
+from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, event, pending
 
 
@@ -125,8 +127,9 @@ def test_a_wrong_key_is_denied_and_not_repeated(
 def test_a_lake_on_azure_holds_the_same_bytes_as_one_on_disk(
     container: str, tmp_path: Path
 ) -> None:
-    on_disk = Site.at(tmp_path)
-    on_azure = Site(f"az://{container}/landing", f"az://{container}/lake")
+    stream = replace(STINGAR, tables=STINGAR.tables[:2])
+    on_disk = Site.at(tmp_path, stream)
+    on_azure = Site(f"az://{container}/landing", f"az://{container}/lake", stream)
     for site in (on_disk, on_azure):
         site.put([event(NOON + MINUTE), event(NOON), b"nonsense"])
         site.put([event(NOON - HOUR)], partition=1, start=NOON + HOUR)
