@@ -44,7 +44,9 @@ def encode(frame: pl.DataFrame) -> bytes:
     # Series by series: a lazy query over a hundred columns costs more than a small segment.
     filled = [column for column in frame if column.null_count() < len(column)]
     buffer = io.BytesIO()
-    pl.DataFrame(filled).write_parquet(buffer, compression="lz4", statistics=False)
+    # Without any column a file would not know how many rows it has.
+    kept = filled or frame.get_columns()[:1]
+    pl.DataFrame(kept).write_parquet(buffer, compression="lz4", statistics=False)
     return buffer.getvalue()
 
 
