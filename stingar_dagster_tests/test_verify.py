@@ -192,6 +192,17 @@ def test_progress_ends_where_it_said(ran: Site) -> None:
     assert told == [(0, 2), (1, 2), (2, 2)]
 
 
+def test_what_lands_and_is_published_meanwhile_is_not_invented(ran: Site) -> None:
+    def go_on(done: int, total: int) -> None:
+        if done == 1:  # of two: the first landed hour is proved, the second hour's events unread
+            ran.put([event(FIVE + HOUR)], first=7, start=FIVE + 50 * MINUTE)
+            ran.run()
+
+    proof = verify(ran.pipeline(), progress=go_on)
+    assert "invented" not in kinds(proof)
+    assert proof_of(ran).holds
+
+
 # ---- it does not hold
 
 
