@@ -59,7 +59,7 @@ def read_events(lake: Lake, hour: datetime, names: tuple[str, ...]) -> tuple[pl.
     order = (
         events.lazy()
         .select("time_us", *_IDENTITY, "capture", row=pl.int_range(pl.len(), dtype=pl.UInt32))
-        .sort([*_IDENTITY, "capture"], nulls_last=True)
+        .sort([*_IDENTITY, "capture"], nulls_last=True, maintain_order=True)
         .unique(_IDENTITY, keep="first", maintain_order=True)
         .sort(["time_us", *_IDENTITY])
         .collect()["row"]
