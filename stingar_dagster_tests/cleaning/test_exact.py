@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import process_time
 from typing import Any
@@ -22,12 +22,14 @@ from stingar_dagster.cleaning.clean import Cleaner, Rules, with_published_column
 from stingar_dagster.cleaning.exact import (
     MAX_DEPTH,
     ORIGINAL_BODY,
+    ExactDecoder,
+    ExactRow,
     depth_exceeds,
     replace_lone_surrogates,
 )
 from stingar_dagster.cleaning.reasons import Reason, Rejected
 from stingar_dagster.streams import STINGAR
-from stingar_dagster.streams.stream import FieldKind
+from stingar_dagster.streams.stream import Field, FieldKind
 
 HOUR = datetime(2022, 5, 19, 17, tzinfo=UTC)
 MAX_BYTES = 60_000
@@ -317,6 +319,21 @@ def test_a_wrapped_field_never_replaces_the_bodys_own(outer: str) -> None:
     assert extra(row) == {"hp_data": {"dest_ip": "192.0.2.2"}}
 
 
+def test_a_wrapped_field_does_not_stand_in_for_one_that_does_not_fit() -> None:
+    sent = {"dest_ip": ["192.0.2.1"], "hp_data": {"dest_ip": "192.0.2.2"}}
+    row = event(sent)
+    assert "dest_ip" not in row
+    assert extra(row) == sent
+
+
+def test_of_two_aliases_of_a_field_the_first_sent_counts_and_the_other_is_kept() -> None:
+    fields = (Field("dest_ip", FieldKind.TEXT, "Address", aliases=("dst_ip", "to")),)
+    decoder = ExactDecoder(replace(STINGAR, fields=fields), MAX_BYTES)
+    ((_, row),) = decoder.decode(b'{"to":"192.0.2.1","dst_ip":"192.0.2.2"}')
+    assert isinstance(row, ExactRow)
+    assert (row.values, row.extra) == ({"dest_ip": "192.0.2.1"}, {"dst_ip": '"192.0.2.2"'})
+
+
 def test_a_wrapped_field_counts_where_the_bodys_own_says_nothing() -> None:
     row = event({"command": None, "hp_data": {"command": "ls"}})
     assert row["command"] == "ls"
@@ -455,6 +472,11 @@ def test_positions_of_lines_are_complete_and_without_gaps(lines: list[bytes]) ->
 
 def test_an_envelope_with_more_than_records_is_an_event() -> None:
     assert extra(event({"records": [{"app": "a"}], "app": "b"})) == {"records": [{"app": "a"}]}
+
+
+def test_an_envelope_twice_is_refused_so_that_neither_list_is_lost() -> None:
+    item = refusal(b'{"records":[{"app":"a"}],"records":[{"app":"b"}]}')
+    assert item.reason is Reason.DUPLICATE_KEY
 
 
 def test_positions_stand_in_the_identity() -> None:

@@ -395,7 +395,7 @@ def test_links_are_found_inside_commands(command: str, urls: list[str] | None) -
 
 def test_links_come_from_every_field_once_and_in_order() -> None:
     a, b, c = "http://a.example/", "http://b.example/", "http://c.example/"
-    assert clean(cmd=f"{c} {a}", command=f"{b} {a}", url=a)["urls"] == [a, b, c]
+    assert clean(cmd=f"{a} {b}", command=f"{b} {c}", url=c)["urls"] == [c, b, a]
 
 
 def test_a_path_asked_from_the_honeypot_is_no_link_that_it_named() -> None:

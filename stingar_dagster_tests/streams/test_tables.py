@@ -305,6 +305,7 @@ def test_a_day_merged_from_any_stretches_is_the_recount_of_its_events(
     ]
     assert_frame_equal(merged(table, stretches), day)
     assert_frame_equal(merged(table, [events]), day)
+    assert_frame_equal(merged(table, reversed(by_hour(events))), day)
 
 
 @pytest.mark.parametrize("name", TABLES)
