@@ -200,7 +200,10 @@ def land(
 @click.option(
     "--wait", default=0, show_default=True, help="Seconds to wait for runs that are under way."
 )
-def verify(since: datetime | None, until: datetime | None, as_json: bool, wait: int) -> None:
+@click.option("--again", is_flag=True, help="Also do every step again, in memory; compare bytes.")
+def verify(
+    since: datetime | None, until: datetime | None, as_json: bool, wait: int, again: bool
+) -> None:
     """Read the captures again and prove that every event came out exactly once.
 
     For each landed hour and partition: captured = cleaned + quarantined + duplicates; no identity
@@ -218,6 +221,7 @@ def verify(since: datetime | None, until: datetime | None, as_json: bool, wait: 
             until,
             lambda done, total: bars.update(task, completed=done, total=total),
             wait,
+            again,
         )
     totals = {
         name: proof.total(name) for name in ("captured", "cleaned", "quarantined", "duplicates")

@@ -25,7 +25,7 @@ from stingar_dagster.lake.reopened import mark
 from stingar_dagster.lake.schema import publish_schema
 from stingar_dagster.lake.slots import Outcome, SlotWriter, batches_of, parts_of, slot_of
 from stingar_dagster.settings import Settings
-from stingar_dagster.storage import open_store
+from stingar_dagster.storage import Store, open_store
 from stingar_dagster.streams import Stream
 
 _ATTEMPTS: Final = 20
@@ -60,15 +60,16 @@ class Pipeline:
     Args:
         settings: where things are, and the rules of cleaning.
         stream: whose captures are processed.
+        lake_store: instead of the one that the settings name.
     """
 
-    def __init__(self, settings: Settings, stream: Stream) -> None:
+    def __init__(self, settings: Settings, stream: Stream, lake_store: Store | None = None) -> None:
         self.settings = settings
         self.stream = stream
         self.landing = Landing(
             open_store(settings.landing, "STINGAR_LANDING"), CaptureFormat(settings.capture_format)
         )
-        self.lake = Lake(open_store(settings.lake, "STINGAR_LAKE"), stream)
+        self.lake = Lake(lake_store or open_store(settings.lake, "STINGAR_LAKE"), stream)
         self._schema_is_published = False
         self._cleaner = Cleaner(stream, Rules(settings.start, settings.max_body_bytes))
 

@@ -12,7 +12,8 @@ import pytest
 
 from stingar_dagster.capture.container import read_header, split_blocks
 from stingar_dagster.samples.traffic import traffic
-from stingar_dagster.verify import Proof, events_in, verify
+from stingar_dagster.verify import Proof, verify
+from stingar_dagster.verify.identities import events_in
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, capture, event, lines
 
 FIVE = datetime(2022, 5, 19, 17, tzinfo=UTC)

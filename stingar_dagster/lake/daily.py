@@ -3,7 +3,7 @@
 Not here: what tables there are and how they merge (`streams`).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
@@ -12,37 +12,84 @@ from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.publication import Draft, Record, publish, read_record
+from stingar_dagster.lake.partials import partial_in
+from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.segments import decode
 from stingar_dagster.streams.tables import DailyTable
-
-HOUR = timedelta(hours=1)
 
 
 def publish_daily(lake: Lake, day: datetime, tables: tuple[str, ...]) -> dict[str, Record]:
     """Publish a day's tables; a pure function of the day's hour records and ledgers."""
-    published = {}
-    for name in tables:
-        table = lake.stream.table(name)
+    layout, store = lake.layout, lake.store
+    places = [(layout.daily(name, day), layout.day_record(name, day)) for name in tables]
+    # Looked at before the hours, which are read once for all tables.
+    seen = in_parallel(lambda place: versions(store, *place), places)
+    shared = _Hours(lake, day)
 
-        def make(table: DailyTable = table) -> Draft:
-            hours = hour_records(lake, day)
-            quarantined = quarantined_on(lake, day) if table.quarantine_column else 0
-            frame = table.merge(_partials(lake, table, hours), quarantined)
-            data = json_lines(frame) if len(frame) else None
-            return Draft(
-                Record(
-                    made_from=sources_of_day(table, hours, quarantined),
-                    rows=len(frame),
-                    size=len(data or b""),
-                ),
-                data,
-            )
+    def roll(index: int) -> Record:
+        table = lake.stream.table(tables[index])
+        hours: list[_Hours] = [shared]
 
-        published[name], _ = publish(
-            lake.store, lake.layout.daily(name, day), lake.layout.day_record(name, day), make
-        )
-    return published
+        def make() -> Draft:
+            return (hours.pop() if hours else _Hours(lake, day)).draft(table)
+
+        return publish(store, *places[index], make, seen[index])[0]
+
+    return dict(zip(tables, in_parallel(roll, range(len(tables))), strict=True))
+
+
+class _Hours:
+    """A day's published hours and their partial aggregates, as they are at one moment."""
+
+    def __init__(self, lake: Lake, day: datetime) -> None:
+        self._lake = lake
+        self._records = hour_records(lake, day)
+        self._quarantined = quarantined_on(lake, day)
+        paths = set().union(*(record.partial_paths() for record in self._records.values()))
+        read = in_parallel(lambda path: (path, self._read(path)), sorted(paths))
+        self._objects = {path: data for path, data in read if data is not None}
+
+    def draft(self, table: DailyTable) -> Draft:
+        quarantined = self._quarantined if table.quarantine_column else 0
+        frame = table.merge(self._partials(table), quarantined)
+        data = json_lines(frame) if len(frame) else None
+        sources = sources_of_day(table, self._records, quarantined)
+        return Draft(Record(made_from=sources, rows=len(frame), size=len(data or b"")), data)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._lake.store.read(path)
+        except FileNotFoundError:
+            return None
+
+    def _partials(self, table: DailyTable) -> pl.DataFrame:
+        none = read_events(self._lake, datetime.min, ())[0]
+        schema = dict(table.partials(table_frame(none, self._lake)).schema)
+        frames = [
+            self._partial(table, schema, hour, record)
+            for hour, record in sorted(self._records.items())
+            if record.rows
+        ]
+        return pl.concat([pl.DataFrame(schema=schema), *frames])
+
+    def _partial(
+        self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
+    ) -> pl.DataFrame:
+        path = record.partials_of(table.name)
+        if path is not None and path in self._objects:
+            data: bytes | None = self._objects[path]
+            if isinstance(record.partials, str):
+                data = partial_in(self._objects[path], table.name, path)
+            if data is not None:
+                return decode(data, schema, path)
+        elif path is not None:
+            now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
+            if now != record:
+                # The hour was published again meanwhile: start over.
+                raise FileNotFoundError(path)
+        # The partial was lost, or its table declared later: count the hour's events now.
+        events, _ = read_events(self._lake, hour, record.made_from)
+        return table.partials(table_frame(events, self._lake))
 
 
 def sources_of_day(
@@ -50,7 +97,7 @@ def sources_of_day(
 ) -> tuple[str, ...]:
     """What a day's table is made from: each hour's partial, and the count of quarantined."""
     partials = (
-        record.partials.get(table.name, f"{hour_key(hour)} {'+'.join(record.made_from)}")
+        record.partials_of(table.name) or f"{hour_key(hour)} {'+'.join(record.made_from)}"
         for hour, record in sorted(hours.items())
         if record.rows
     )
@@ -76,35 +123,7 @@ def quarantined_on(lake: Lake, day: datetime) -> int:
 
 
 def _ledgers_of(lake: Lake, day: datetime) -> list[Ledger]:
-    return in_parallel(
-        lambda hour: read_ledger(lake.store, lake.layout, hour),
-        [day + hour * HOUR for hour in range(24)],
-    )
-
-
-def _partials(lake: Lake, table: DailyTable, hours: dict[datetime, Record]) -> pl.DataFrame:
-    schema = table.partials(table_frame(_no_events(lake), lake)).schema
-    frames = in_parallel(
-        lambda item: _partial(lake, table, dict(schema), *item),
-        [(hour, record) for hour, record in sorted(hours.items()) if record.rows],
-    )
-    return pl.concat([pl.DataFrame(schema=schema), *frames])
-
-
-def _partial(
-    lake: Lake, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
-) -> pl.DataFrame:
-    path = record.partials.get(table.name)
-    if path is not None:
-        try:
-            return decode(lake.store.read(path), schema)
-        except FileNotFoundError:
-            if read_record(lake.store, lake.layout.hour_record("events", hour)) != record:
-                raise  # the hour was published again meanwhile: start over
-    # The partial was lost, or its table declared later: count the hour's events now.
-    events, _ = read_events(lake, hour, record.made_from)
-    return table.partials(table_frame(events, lake))
-
-
-def _no_events(lake: Lake) -> pl.DataFrame:
-    return read_events(lake, datetime.min, ())[0]
+    # Listed first: most of the 24 may not be there.
+    entries = lake.store.find(lake.layout.ledgers_of(day))
+    hours = (hour_of_path(entry.path) for entry in entries)
+    return in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), hours)

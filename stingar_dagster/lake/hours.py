@@ -13,14 +13,13 @@ from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key, parse_hour
 from stingar_dagster.lake.ledger import read_ledger
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.publication import Draft, Record, publish
+from stingar_dagster.lake.partials import write_partials
+from stingar_dagster.lake.publication import Draft, Record, publish, read_record
 from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import (
     collect_orphans,
     complete,
     decode,
-    digest,
-    encode,
     landed_hour_of,
     segment_schema,
 )
@@ -74,6 +73,7 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
     layout, store = lake.layout, lake.store
 
     def make() -> Draft:
+        _collect_partials(lake, hour)
         segments = staged(lake, hour)
         events, duplicates = read_events(lake, hour, segments)
         published = with_published_columns(events, lake.stream)
@@ -83,14 +83,14 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
             rows=len(events),
             duplicates=duplicates,
             size=len(data or b""),
-            partials=_write_partials(lake, hour, events) if len(events) else {},
+            partials=write_partials(lake, hour, table_frame(events, lake)) if len(events) else "",
         )
         return Draft(record, data)
 
     seen = marks(lake, hour).get(hour, [])
     record, before = publish(store, layout.events(hour), layout.hour_record("events", hour), make)
     if before is not None:
-        for path in set(before.partials.values()) - set(record.partials.values()):
+        for path in before.partial_paths() - record.partial_paths():
             store.remove(path)
     for path in seen:
         store.remove(path)
@@ -107,13 +107,9 @@ def table_frame(events: pl.DataFrame, lake: Lake) -> pl.DataFrame:
     return events.select(pl.col("time_us", "enqueued_us") // 1000 * 1000, *columns)
 
 
-def _write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> dict[str, str]:
-    frame = table_frame(events, lake)
-
-    def write(name: str) -> tuple[str, str]:
-        data = encode(lake.stream.table(name).partials(frame))
-        path = lake.layout.partial(name, hour, f"{digest(data)}.parquet")
-        lake.store.write(path, data)
-        return name, path
-
-    return dict(in_parallel(write, [table.name for table in lake.stream.tables]))
+def _collect_partials(lake: Lake, hour: datetime) -> None:
+    """Remove partials that no record names and that no run can be about to name."""
+    record = read_record(lake.store, lake.layout.hour_record("events", hour))
+    named = record.partial_paths() if record is not None else set()
+    names = {path.rsplit("/", 1)[-1] for path in named}
+    collect_orphans(lake.store, lake.store.find(lake.layout.partials(hour)), names)

@@ -45,6 +45,9 @@ class Layout:
     def ledgers(self) -> str:
         return f"{self.stream}/ledger"
 
+    def ledgers_of(self, day: datetime) -> str:
+        return f"{self.ledgers}/{_day(day)}"
+
     def schema(self, name: str) -> str:
         return f"{self.stream}/schema/{name}"
 
@@ -61,8 +64,9 @@ class Layout:
         """What one landed slot could not make into events."""
         return f"{self.stream}/segments/rejected/{_hour(landed_hour)}/{name}"
 
-    def partial(self, table: str, hour: datetime, name: str) -> str:
-        return f"{self.stream}/rollups/{table}/{_hour(hour)}/{name}"
+    def partials(self, event_hour: datetime, name: str = "") -> str:
+        """An hour's partial aggregates, or the folder that they stand in."""
+        return f"{self.stream}/rollups/{_hour(event_hour)}/{name}".rstrip("/")
 
     def hour_record(self, kind: str, hour: datetime) -> str:
         """What a published hour was made from; `kind` is `events` or `quarantine`."""

@@ -14,7 +14,10 @@ import msgspec
 from stingar_dagster.errors import Conflict, UnknownFormat
 from stingar_dagster.storage import Store
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Raised when a member's meaning changes; a newer one is refused. 1: an object of partial
+aggregates for each daily table; 2: one for all."""
+
 _ATTEMPTS: Final = 20
 
 
@@ -27,7 +30,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         rows: events or rows in the object; where there are none, there is no object.
         duplicates: events left out because their identity was there already.
         size: of the object, in bytes.
-        partials: for an event hour, the path of each daily table's partial aggregates.
+        partials: for an event hour, the path of its partial aggregates; in format 1, a path for
+            each daily table.
     """
 
     format: int = FORMAT
@@ -35,7 +39,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     duplicates: int = 0
     size: int = 0
-    partials: dict[str, str] = {}
+    partials: str | dict[str, str] = ""
+
+    def partials_of(self, table: str) -> str | None:
+        """The path of the object with a table's partial aggregates; None where there is none."""
+        path = self.partials if isinstance(self.partials, str) else self.partials.get(table)
+        return path or None
+
+    def partial_paths(self) -> set[str]:
+        """The paths of all its partial aggregates."""
+        if isinstance(self.partials, dict):
+            return set(self.partials.values())
+        return {self.partials} - {""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +90,25 @@ def read_record(store: Store, path: str) -> Record | None:
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What stood at an object's and its record's path, None being nothing."""
+
+    published: str | None
+    record: str | None
+
+
+def versions(store: Store, path: str, record_path: str) -> Versions:
+    """Look at an object before its sources are read."""
+    return Versions(store.etag(path), store.etag(record_path))
+
+
 def publish(
-    store: Store, path: str, record_path: str, make: Callable[[], Draft]
+    store: Store,
+    path: str,
+    record_path: str,
+    make: Callable[[], Draft],
+    seen: Versions | None = None,
 ) -> tuple[Record, Record | None]:
     """Replace the object at `path` by what `make` gives, then its record.
 
@@ -86,6 +118,7 @@ def publish(
         record_path: of its record.
         make: reads the sources and builds the object; called again where another process
             replaced the object, or removed a source, in between.
+        seen: for a first `make` that gives what was read earlier: what stood here before that.
 
     Returns:
         the new record, and the one before it.
@@ -94,7 +127,8 @@ def publish(
         Conflict: others kept replacing the object.
     """
     for _ in range(_ATTEMPTS):
-        version, record_version = store.etag(path), store.etag(record_path)
+        before_make, seen = seen or versions(store, path, record_path), None
+        version, record_version = before_make.published, before_make.record
         try:
             before = read_record(store, record_path)
             draft = make()
@@ -103,7 +137,7 @@ def publish(
             if draft.data is not None:
                 store.write(path, draft.data, expected=version)
             elif version is not None:
-                store.remove(path)
+                store.remove(path, expected=version)
             encoded = msgspec.json.encode(draft.record, order="deterministic")
             store.write(record_path, encoded, expected=record_version)
         except (Conflict, FileNotFoundError):

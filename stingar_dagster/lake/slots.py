@@ -213,7 +213,9 @@ class SlotWriter:
         return names
 
     def _write_rejected_segment(self, slot: int, frame: pl.DataFrame) -> str:
-        data = encode(frame.sort(REJECTED_ORDER, nulls_last=True, maintain_order=True))
+        # Nothing of how captures were batched may get into the bytes.
+        known = frame.select(list(REJECTED_SCHEMA))
+        data = encode(known.sort(REJECTED_ORDER, nulls_last=True, maintain_order=True))
         name = segment_name(self._hour, slot, data)
         self._lake.store.write(self._lake.layout.rejected(self._hour, name), data)
         return name

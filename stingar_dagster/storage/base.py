@@ -16,7 +16,10 @@ class _AnyVersion(Enum):
 ANY_VERSION: Final = _AnyVersion.ANY
 """Passed as `expected`: replace whatever is there."""
 
-Expected = str | None | _AnyVersion
+Version = str | _AnyVersion
+"""The version that is to be removed: an etag, or ANY_VERSION."""
+
+Expected = Version | None
 """The version a writer saw: an etag, None for "no such object", or ANY_VERSION."""
 
 
@@ -60,8 +63,12 @@ class Store(Protocol):
             Conflict: the object's version is not the `expected` one any more.
         """
 
-    def remove(self, path: str) -> None:
-        """Remove the object; nothing happens where there is none."""
+    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
+        """Remove the object; nothing happens where there is none.
+
+        Raises:
+            Conflict: the object's version is not the `expected` one any more.
+        """
 
     def find(self, folder: str) -> list[Entry]:
         """Every object below `folder`, sorted by path; empty where there is no such folder."""

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -16,10 +17,11 @@ from stat import S_ISDIR
 from typing import Final
 
 from stingar_dagster.errors import Conflict, StoreDenied, StoreUnavailable
-from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected
+from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 
 HIDDEN: Final = ".stingar"
 _ATTEMPTS: Final = 50
+ABANDONED_SECONDS: Final = 24 * 3600
 
 
 class LocalStore:
@@ -29,6 +31,7 @@ class LocalStore:
         self.root = root
         self.url = url
         self._hidden = root / HIDDEN
+        self._swept = False
 
     def read(self, path: str) -> bytes:
         with self._clear_errors(path):
@@ -58,9 +61,15 @@ class LocalStore:
                 temporary.unlink(missing_ok=True)
                 raise
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
         with self._clear_errors(path):
-            (self.root / path).unlink(missing_ok=True)
+            if expected is ANY_VERSION:
+                (self.root / path).unlink(missing_ok=True)
+            else:
+                with self._locked(path):
+                    if self.etag(path) not in (expected, None):
+                        raise Conflict(f"{self.describe(path)} was replaced meanwhile")
+                    (self.root / path).unlink(missing_ok=True)
             for folder in (self.root / path).parents:
                 # rmdir refuses a folder that holds anything, so this removes empty ones only.
                 if folder == self.root:
@@ -91,6 +100,9 @@ class LocalStore:
     def _write_temporary(self, data: bytes) -> Path:
         folder = self._hidden / "writing"
         folder.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            self._swept = True
+            _sweep(folder)
         # Not tempfile: its files are private, and published objects are read by other accounts.
         temporary = folder / secrets.token_hex(16)
         try:
@@ -152,6 +164,15 @@ class LocalStore:
             raise StoreUnavailable(
                 f"{self.describe(path)}: {error.strerror or error}; check the disk"
             ) from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary files of processes that died: a living one renames its own in seconds."""
+    cutoff = time.time() - ABANDONED_SECONDS
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if file.stat().st_mtime < cutoff:
+                file.unlink(missing_ok=True)
 
 
 def _rename(temporary: Path, target: Path) -> None:

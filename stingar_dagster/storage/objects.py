@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stingar_dagster.errors import Conflict, StoreDenied, StoreUnavailable
-from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected
+from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 
 _DENIED: Final = ("Authentication", "Authorization", "Permission", "Forbidden", "ContainerNotFound")
 
@@ -48,8 +48,10 @@ class ObjectStore:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile")
             self.fs.pipe_file(self._full(path), data)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
         with self._clear_errors(path), contextlib.suppress(FileNotFoundError):
+            if expected is not ANY_VERSION and self.etag(path) not in (expected, None):
+                raise Conflict(f"{self.describe(path)} was replaced meanwhile")
             self.fs.rm_file(self._full(path))
 
     def find(self, folder: str) -> list[Entry]:

@@ -15,6 +15,7 @@ from stingar_dagster.streams.expressions import (
     without_bytes_repr,
     without_mapped_prefix,
 )
+from stingar_dagster.streams.stingar_recount import RECOUNTS
 from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream
 from stingar_dagster.streams.tables import DailyTable, TableColumn
 
@@ -249,6 +250,7 @@ _SEEN_COLUMNS = (
 _TABLES = (
     DailyTable(
         name="daily_summary",
+        recount=RECOUNTS["daily_summary"],
         meaning="The day at a glance: one row for each sensor and honeypot software. A row "
         "without both holds what could not become an event.",
         keys=(pl.col("sensor"), pl.col("app")),
@@ -296,6 +298,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_sources",
+        recount=RECOUNTS["daily_sources"],
         meaning="One row for each source address: how busy it was, where, and when.",
         keys=(pl.col("src_ip"),),
         distinct=(pl.col("sensor"), pl.col("app"), pl.col("dest_port")),
@@ -320,6 +323,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_ports",
+        recount=RECOUNTS["daily_ports"],
         meaning="One row for each port that was attacked, and its transport protocol.",
         keys=(pl.col("dest_port"), pl.col("transport")),
         distinct=(pl.col("src_ip"),),
@@ -336,6 +340,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_credentials",
+        recount=RECOUNTS["daily_credentials"],
         meaning="One row for each user name and password that was tried, and the protocol.",
         keys=(pl.col("username"), pl.col("password"), pl.col("protocol")),
         distinct=(pl.col("src_ip"),),
@@ -357,6 +362,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_commands",
+        recount=RECOUNTS["daily_commands"],
         meaning="One row for each command line that attackers entered.",
         keys=(pl.col("command"),),
         distinct=(pl.col("src_ip"), pl.col("sensor")),
@@ -379,6 +385,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_downloads",
+        recount=RECOUNTS["daily_downloads"],
         meaning="One row for each link or file hash that attackers fetched or named.",
         keys=(
             pl.col("artifact"),
@@ -410,6 +417,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_fingerprints",
+        recount=RECOUNTS["daily_fingerprints"],
         meaning="One row for each SSH client: its HASSH fingerprint and version banner.",
         keys=(pl.col("kex_hassh"), pl.col("ssh_version")),
         distinct=(pl.col("src_ip"), pl.col("sensor")),
@@ -433,6 +441,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_sensors",
+        recount=RECOUNTS["daily_sensors"],
         meaning="One row for each sensor: is it alive, and how fast do its events arrive?",
         keys=(pl.col("sensor"),),
         where=pl.col("sensor").is_not_null(),
@@ -497,6 +506,6 @@ STINGAR = Stream(
     derived=_DERIVED,
     steps=_STEPS,
     tables=_TABLES,
-    code_version="1",
+    code_version="2",
     shape_fields=("type", "event_kind"),
 )

@@ -6,9 +6,21 @@ counts of grouped values come out exactly as if the day had been counted at once
 partials are kept (`lake`), and which tables a stream has (the stream's module).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import polars as pl
+
+
+class Recount(Protocol):
+    """A day's table counted a second time, to hold the published one against."""
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Count one published event: its line as plain JSON values."""
+
+    def rows(self, quarantined: int) -> list[dict[str, Any]]:
+        """The table's rows in any order, members without a value left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,8 @@ class DailyTable:
             row without keys.
         order_by: partials are sorted by this column before they are merged, for aggregates that
             look at neighbours.
+        recount: starts a count of the same table that shares nothing with this declaration;
+            without one, `stingar verify` can only evaluate the declaration over the whole day.
     """
 
     name: str
@@ -56,6 +70,7 @@ class DailyTable:
     descending: tuple[str, ...] = ()
     quarantine_column: str | None = None
     order_by: str | None = None
+    recount: Callable[[], Recount] | None = None
 
     @property
     def schema(self) -> dict[str, pl.DataType]:

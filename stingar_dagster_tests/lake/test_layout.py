@@ -23,7 +23,7 @@ def test_internal_paths_stand_apart_from_what_readers_glob() -> None:
     internal = [
         LAYOUT.segment("2022-05-19T07", "x"),
         LAYOUT.rejected(HOUR, "x"),
-        LAYOUT.partial("daily_ips", HOUR, "x"),
+        LAYOUT.partials(HOUR, "x"),
         LAYOUT.hour_record("events", HOUR),
         LAYOUT.day_record("daily_ips", DAY),
         LAYOUT.reopened(HOUR),

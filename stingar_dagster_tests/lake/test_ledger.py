@@ -109,7 +109,7 @@ def test_a_record_that_is_none_is_named_with_the_way_out(store: LocalStore, garb
 
 def test_no_record_is_no_publication(store: LocalStore) -> None:
     assert read_record(store, "record") is None
-    assert Record() == Record(made_from=(), rows=0, duplicates=0, size=0, partials={})
+    assert Record() == Record(made_from=(), rows=0, duplicates=0, size=0, partials="")
 
 
 @pytest.mark.parametrize("place", ["ledger", "state/events", "state/daily", "state/quarantine"])

@@ -1,32 +1,18 @@
 """Azure's blob protocol: compare-and-swap by etag, and the same lake as on a local disk."""
 
 import json
-import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.storage.blob import BlobServiceClient
 
 from stingar_dagster.errors import Conflict, StoreDenied
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, event, pending
-
-
-@pytest.fixture
-def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an empty container, which the usual variables give access to."""
-    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
-    name = f"test-{secrets.token_hex(4)}"
-    with BlobServiceClient.from_connection_string(azurite) as client:
-        client.create_container(name).close()
-        yield name
-        client.delete_container(name)
 
 
 @pytest.fixture

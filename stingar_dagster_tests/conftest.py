@@ -1,6 +1,7 @@
 """Azurite, which speaks the protocol of Azure's blob service, for the tests that need it."""
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -9,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import BlobServiceClient
 
 # Azurite's well-known account, the same everywhere: no secret.
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 SECONDS_TO_START = 30
 
 
@@ -37,6 +39,17 @@ def azurite() -> Iterator[str]:
             )
         finally:
             server.terminate()
+
+
+@pytest.fixture
+def container(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of an empty container, which the usual variables give access to."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    name = f"test-{secrets.token_hex(4)}"
+    with BlobServiceClient.from_connection_string(azurite) as client:
+        client.create_container(name).close()
+        yield name
+        client.delete_container(name)
 
 
 def _main_file() -> Path | None:

@@ -1,0 +1,57 @@
+"""An hour's partial aggregates: one object for all daily tables, a zip of one Parquet file a table.
+
+One object, because a day is made from 24 of them: an object for each table would be eight times
+as many requests. Not here: how partials are counted and merged (`streams.tables`).
+"""
+
+import io
+import zipfile
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from stingar_dagster.errors import UnknownFormat
+from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.segments import digest, encode
+
+_NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can hold: bytes must depend on the values alone."""
+
+
+def write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> str:
+    """Count an hour's events for every table; returns the object's path.
+
+    Args:
+        lake: where it goes.
+        hour: the event hour.
+        events: as tables' expressions see them (`hours.table_frame`), duplicates removed.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for table in lake.stream.tables:
+            data = encode(table.partials(events))
+            archive.writestr(zipfile.ZipInfo(_member(table.name), _NO_TIME), data)
+    data = buffer.getvalue()
+    path = lake.layout.partials(hour, f"{digest(data)}.zip")
+    lake.store.write(path, data)
+    return path
+
+
+def partial_in(data: bytes, table: str, place: str) -> bytes | None:
+    """A table's Parquet bytes in an hour's object; None where the table was declared later.
+
+    Raises:
+        UnknownFormat: the object is not what `write_partials` writes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.read(_member(table))
+    except KeyError:
+        return None
+    except zipfile.BadZipFile as error:
+        raise UnknownFormat(f"{place} is no zip ({error}); remove it and run again") from error
+
+
+def _member(table: str) -> str:
+    return f"{table}.parquet"

@@ -1,0 +1,224 @@
+"""The stingar stream's daily tables counted a second time, the plain way.
+
+For `stingar verify`: what the columns' meanings say, over the published lines of a day, one event
+after the other. Nothing of the tables' declaration, of polars or of partial aggregates may be used
+here, or an error there would be confirmed instead of found.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Any, Final
+
+Event = Mapping[str, Any]
+Row = dict[str, Any]
+
+_HOUR: Final = timedelta(hours=1)
+
+
+class _Group:
+    """What is remembered of the events of one row."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.sources: set[str] = set()
+        self.sensors: set[str] = set()
+        self.apps: set[str] = set()
+        self.ports: set[int] = set()
+        self.times: list[str] = []
+        self.delays: list[timedelta] = []
+
+    def see(self, event: Event) -> None:
+        self.counts["events"] += 1
+        self.times.append(event["@timestamp"])
+        for values, name in (
+            (self.sources, "src_ip"),
+            (self.sensors, "sensor"),
+            (self.apps, "app"),
+            (self.ports, "dest_port"),
+        ):
+            if name in event:
+                values.add(event[name])
+
+    def seen(self) -> Row:
+        # Texts of one form and one zone sort as times do.
+        return {"first_seen": min(self.times), "last_seen": max(self.times)}
+
+
+class _Recount:
+    """Groups of one table."""
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[Any, ...], _Group] = {}
+
+    def group(self, *key: Any) -> _Group:
+        return self.groups.setdefault(key, _Group())
+
+    def add(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        raise NotImplementedError
+
+    def rows(self, quarantined: int) -> list[Row]:
+        """The table's rows in any order, members without a value left out."""
+        made = (self.row(key, group) for key, group in self.groups.items())
+        return [{name: value for name, value in row.items() if value is not None} for row in made]
+
+
+class Summary(_Recount):
+    def add(self, event: Event) -> None:
+        group = self.group(event.get("sensor"), event.get("app"))
+        group.see(event)
+        kind = event.get("event_kind")
+        group.counts["sessions"] += kind == "connection"
+        group.counts["login_attempts"] += kind in ("login_attempt", "login_success")
+        group.counts["login_successes"] += kind == "login_success"
+        group.counts["commands"] += _entered(event)
+        group.counts["downloads"] += kind == "download"
+        delay = _delay(event)
+        group.counts["late"] += delay is not None and delay > _HOUR
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        names = ("events", "sessions", "login_attempts", "login_successes", "commands")
+        counted = {name: group.counts[name] for name in (*names, "downloads", "late")}
+        place = {"sensor": key[0], "app": key[1]}
+        return {**place, **counted, "unique_sources": len(group.sources), "quarantined": 0}
+
+    def rows(self, quarantined: int) -> list[Row]:
+        return super().rows(0) + ([{"quarantined": quarantined}] if quarantined else [])
+
+
+class Sources(_Recount):
+    def add(self, event: Event) -> None:
+        if "src_ip" in event:
+            self.group(event["src_ip"]).see(event)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        return {
+            "src_ip": key[0],
+            "events": group.counts["events"],
+            "sensors": sorted(group.sensors),
+            "apps": sorted(group.apps),
+            "ports": sorted(group.ports),
+            **group.seen(),
+        }
+
+
+class Ports(_Recount):
+    def add(self, event: Event) -> None:
+        if "dest_port" in event:
+            self.group(event["dest_port"], event.get("transport")).see(event)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        counted = {"events": group.counts["events"], "unique_sources": len(group.sources)}
+        return {"dest_port": key[0], "transport": key[1], **counted}
+
+
+class Credentials(_Recount):
+    def add(self, event: Event) -> None:
+        if event.get("event_kind") in ("login_attempt", "login_success"):
+            key = (event.get("username"), event.get("password"), event.get("protocol"))
+            group = self.group(*key)
+            group.see(event)
+            group.counts["successes"] += event["event_kind"] == "login_success"
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        return {
+            "username": key[0],
+            "password": key[1],
+            "protocol": key[2],
+            "attempts": group.counts["events"],
+            "successes": group.counts["successes"],
+            "unique_sources": len(group.sources),
+        }
+
+
+class Commands(_Recount):
+    def add(self, event: Event) -> None:
+        if _entered(event) and "command" in event:
+            self.group(event["command"]).see(event)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        return {"command": key[0], **_where_seen(group)}
+
+
+class Downloads(_Recount):
+    def add(self, event: Event) -> None:
+        for artifact in (*event.get("urls", ()), *event.get("hashes", ())):
+            self.group(artifact).see(event)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        kind = "url" if "://" in key[0] else "hash"
+        return {"artifact": key[0], "artifact_kind": kind, **_where_seen(group)}
+
+
+class Fingerprints(_Recount):
+    def add(self, event: Event) -> None:
+        if "kex_hassh" in event or "ssh_version" in event:
+            self.group(event.get("kex_hassh"), event.get("ssh_version")).see(event)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        return {"kex_hassh": key[0], "ssh_version": key[1], **_where_seen(group)}
+
+
+class Sensors(_Recount):
+    def add(self, event: Event) -> None:
+        if "sensor" in event:
+            group = self.group(event["sensor"])
+            group.see(event)
+            delay = _delay(event)
+            if delay is not None:
+                group.delays.append(delay)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        times = sorted(map(datetime.fromisoformat, group.times))
+        silences = [(after - before) for before, after in itertools.pairwise(times)]
+        seconds = [delay // timedelta(seconds=1) for delay in group.delays]
+        return {
+            "sensor": key[0],
+            "events": group.counts["events"],
+            "unique_sources": len(group.sources),
+            "longest_silence_seconds": max(silences, default=timedelta()) / timedelta(seconds=1),
+            "median_delay_seconds": float(median(seconds)) if seconds else None,
+            "longest_delay_seconds": max(seconds, default=None),
+            **group.seen(),
+        }
+
+
+RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
+    "daily_summary": Summary,
+    "daily_sources": Sources,
+    "daily_ports": Ports,
+    "daily_credentials": Credentials,
+    "daily_commands": Commands,
+    "daily_downloads": Downloads,
+    "daily_fingerprints": Fingerprints,
+    "daily_sensors": Sensors,
+}
+
+
+def _entered(event: Event) -> bool:
+    # A command that failed is sent twice, as "command" and as "unknown command".
+    is_command = event.get("event_kind") == "command"
+    return is_command and "unknown command" not in event.get("signature", "").lower()
+
+
+def _delay(event: Event) -> timedelta | None:
+    """From logged to received; None where it is not known when that was."""
+    if "enqueued_at" not in event:
+        return None
+    return datetime.fromisoformat(event["enqueued_at"]) - datetime.fromisoformat(
+        event["@timestamp"]
+    )
+
+
+def _where_seen(group: _Group) -> Row:
+    return {
+        "events": group.counts["events"],
+        "unique_sources": len(group.sources),
+        "sensors": sorted(group.sensors),
+        **group.seen(),
+    }

@@ -1,0 +1,51 @@
+"""Every step done again, in memory: it must come to the bytes that are published.
+
+Not here: the steps (`pipeline`), and where their output goes instead (`storage.overlay`).
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from stingar_dagster.lake.layout import Layout, day_of, parse_hour
+from stingar_dagster.lake.ledger import read_ledger
+from stingar_dagster.pipeline import Pipeline
+from stingar_dagster.storage.overlay import OverlayStore
+from stingar_dagster.verify.proof import Problem
+
+
+def differences(
+    pipeline: Pipeline,
+    landed_hours: Iterable[datetime],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Problem]:
+    """Land, publish and roll up again; a problem for each object that would change."""
+    store = OverlayStore(pipeline.lake.store)
+    rehearsal = Pipeline(pipeline.settings, pipeline.stream, lake_store=store)
+    hours = list(landed_hours)
+    layout = pipeline.lake.layout
+    touched: set[datetime] = set()
+    resliced: set[str] = set()
+    for done, hour in enumerate(hours):
+        progress(done, len(hours))
+        before = read_ledger(pipeline.lake.store, layout, hour).lines
+        after = rehearsal.land_hour(hour, again=True).ledger
+        touched.update(map(parse_hour, after.segments()))
+        if any(
+            line.slot != before[name].slot for name, line in after.lines.items() if name in before
+        ):
+            resliced.add(layout.ledger(hour))  # by another length of slots: published the same
+    for hour in sorted(touched):
+        rehearsal.publish_hour(hour)
+    for day in sorted({day_of(hour) for hour in (*touched, *hours)}):
+        rehearsal.roll_day(day)
+    return [
+        Problem("unstable", path, "would be removed" if data is None else "comes to other bytes")
+        for path, data in sorted(store.differences.items())
+        if _is_published(layout, path) and path not in resliced
+    ]
+
+
+def _is_published(layout: Layout, path: str) -> bool:
+    """Whether readers see it: what is internal may be written anew by a newer release."""
+    folder = path.removeprefix(f"{layout.stream}/").split("/")[0]
+    return folder in ("events", "daily", "quarantine", "ledger")

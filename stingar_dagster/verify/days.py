@@ -1,0 +1,95 @@
+"""Daily tables held against a second count of the day's published events.
+
+Not here: the counts themselves, which each stream declares beside its tables.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from stingar_dagster.lake.hours import table_frame
+from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.lines import json_lines
+from stingar_dagster.streams.tables import DailyTable, Recount
+from stingar_dagster.verify.proof import Problem
+from stingar_dagster.verify.published import Published
+
+HOUR: Final = timedelta(hours=1)
+
+
+def day_problems(lake: Lake, published: Published, day: datetime) -> list[Problem] | None:
+    """A problem for each table that says something else; None where the day holds nothing."""
+    tables = lake.stream.tables
+    counts: dict[str, Recount] = {
+        table.name: table.recount() if table.recount is not None else _Declared(lake, table)
+        for table in tables
+    }
+    events = 0
+    problems = []
+    for hour in (day + hour * HOUR for hour in range(24)):
+        for event in published.events(hour):
+            events += 1
+            try:
+                for recount in counts.values():
+                    recount.add(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                place = f"{day:%Y-%m-%d}T{hour:%H}"
+                problems.append(Problem("daily", place, f"an event can't be counted: {error!r}"))
+                return problems
+    quarantined = sum(
+        sum(1 for line in published.quarantine_lines(day + hour * HOUR) if line.event_id)
+        for hour in range(24)
+    )
+    if not events and not quarantined:
+        return None
+    for table in tables:
+        try:
+            data = lake.store.read(lake.layout.daily(table.name, day))
+        except FileNotFoundError:
+            data = b""
+        try:
+            found = Counter(_canonical(json.loads(line)) for line in data.splitlines())
+        except ValueError:
+            problems.append(Problem("daily", f"{table.name} {day:%Y-%m-%d}", "is not JSON lines"))
+            continue
+        counted = counts[table.name].rows(quarantined if table.quarantine_column else 0)
+        expected = Counter(map(_canonical, counted))
+        if found != expected:
+            wrong, missing = (found - expected).total(), (expected - found).total()
+            detail = f"{wrong} rows that a recount does not have, {missing} that it has"
+            problems.append(Problem("daily", f"{table.name} {day:%Y-%m-%d}", detail))
+    return problems
+
+
+class _Declared:
+    """A table's own declaration over the whole day: proves merging, not its expressions."""
+
+    def __init__(self, lake: Lake, table: DailyTable) -> None:
+        self._lake = lake
+        self._table = table
+        self._events: list[Mapping[str, Any]] = []
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        self._events.append(event)
+
+    def rows(self, quarantined: int) -> list[dict[str, Any]]:
+        schema = self._lake.stream.schema
+        events = pl.DataFrame(self._events, schema=schema).with_columns(
+            time_us=_epoch_us("@timestamp"), enqueued_us=_epoch_us("enqueued_at")
+        )
+        partials = self._table.partials(table_frame(events, self._lake))
+        data = json_lines(self._table.merge(partials, quarantined))
+        return [json.loads(line) for line in data.splitlines()]
+
+
+def _canonical(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True)
+
+
+def _epoch_us(name: str) -> pl.Expr:
+    time = pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False)
+    return time.dt.epoch("us")
