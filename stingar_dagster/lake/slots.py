@@ -182,8 +182,9 @@ class SlotWriter:
         named: list[dict[str, str]] = [{} for _ in batch]
         if events.is_empty():
             return named
-        known = segment_schema(self._lake.stream)
-        filled = [c.name for c in events if c.name in known and c.null_count() < len(c)]
+        # In one order, whatever was found first: a segment's name is a digest of its bytes.
+        known = [name for name in segment_schema(self._lake.stream) if name in events.columns]
+        filled = [name for name in known if events[name].null_count() < len(events)]
         # One sort of the batch makes every segment a slice of it.
         ordered = events.select("part", *filled, hour=pl.col("time_us") // _HOUR_US).sort(
             ["part", "hour", *ORDER], maintain_order=True

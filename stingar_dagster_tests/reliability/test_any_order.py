@@ -1,0 +1,249 @@
+"""Everything that can happen to a landing folder and a lake, in any order, found by hypothesis.
+
+After every step the lake is copied, brought up to date and held against the oracle: so from every
+state that can be reached, a normal run comes to where every event is out exactly once. With
+STINGAR_SOAK=1 (`make soak`) many more and longer stories are told.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from stingar_dagster.lake import backlog
+from stingar_dagster.lake.layout import day_of
+from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.pipeline import Pipeline
+from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
+from stingar_dagster.storage.local import LocalStore
+from stingar_dagster.streams import STINGAR
+from stingar_dagster_tests.support import (
+    HOUR,
+    MINUTE,
+    NOON,
+    SOAK,
+    Site,
+    capture,
+    event,
+    lines,
+    pending,
+)
+
+TWO_TABLES: Final = replace(STINGAR, tables=(STINGAR.tables[0], STINGAR.tables[7]))
+PARTITIONS: Final = 2
+SMALL: Final = 300
+"""Bytes: the limit for bodies at first; some are larger, and a replay lets them in."""
+
+bodies = st.sampled_from(
+    [
+        lambda logged: event(logged),
+        lambda logged: event(logged, sensor="lab-2", src_ip="2001:db8::7", dest_port=23),
+        lambda logged: event(logged - 26 * HOUR),
+        lambda logged: event(logged - 59 * MINUTE, note="x" * 2 * SMALL),
+        lambda logged: b"[" + event(logged) + b"," + event(logged + MINUTE) + b"]",
+        lambda logged: b"{broken",
+        lambda logged: b'{"src_ip": "192.0.2.9"}',
+        lambda logged: None,
+    ]
+)
+Body = Callable[[datetime], bytes | None]
+
+
+class DyingStore(LocalStore):
+    """Stops its process before it changes anything more than so many times."""
+
+    def __init__(self, root: Path, changes: int) -> None:
+        super().__init__(root, str(root))
+        self.left = changes
+
+    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
+        self._change()
+        super().write(path, data, expected)
+
+    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
+        self._change()
+        super().remove(path, expected)
+
+    def _change(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Stopped
+
+
+class Stopped(BaseException):
+    """Not an Exception, so that nothing in between can make up for it."""
+
+
+class AnyOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="stingar-"))
+        self.site = Site.at(self.folder, TWO_TABLES)
+        self.site.max_body_bytes = SMALL
+        self.sent: dict[int, list[bytes | None]] = {number: [] for number in range(PARTITIONS)}
+        self.names = 0
+        self.forgotten = False
+
+    def teardown(self) -> None:
+        if not self.forgotten:
+            # However it came about, it is what one run over the same captures gives.
+            self.site.run()
+            alone = self.site.with_lake(str(self.folder / "alone"))
+            alone.run()
+            assert self.site.tree("events") == alone.tree("events")
+            assert self.site.tree("daily") == alone.tree("daily")
+            assert self.site.tree("quarantine") == alone.tree("quarantine")
+        shutil.rmtree(self.folder)
+
+    # ---- what arrives
+
+    @initialize(made=st.lists(bodies, min_size=1, max_size=4))
+    def land_first(self, made: list[Body]) -> None:
+        self.land(made, 0)
+
+    @rule(made=st.lists(bodies, max_size=4), partition=st.integers(0, PARTITIONS - 1))
+    def land_more(self, made: list[Body], partition: int) -> None:
+        self.land(made, partition)
+
+    def land(self, made: list[Body], partition: int) -> None:
+        start = self._start()
+        sent = self.sent[partition]
+        first = len(sent)
+        sent += [body(start) for body in made]
+        self.site.put(sent[first:], partition=partition, first=first, start=start)
+
+    @rule(partition=st.integers(0, PARTITIONS - 1), data=st.data())
+    def redeliver(self, partition: int, data: st.DataObject) -> None:
+        """Part of what was captured is captured again, in a file of another name."""
+        sent = self.sent[partition]
+        first = data.draw(st.integers(0, len(sent)))
+        last = data.draw(st.integers(first, len(sent)))
+        start = self._start() - data.draw(st.integers(0, 3)) * HOUR
+        self.site.put(sent[first:last], partition=partition, first=first, start=start)
+
+    @rule(cut=st.floats(0.05, 0.95), partition=st.integers(0, PARTITIONS - 1))
+    def land_damaged(self, cut: float, partition: int) -> None:
+        start = self._start()
+        sent = self.sent[partition]
+        made = [event(start + number * MINUTE) for number in range(6)]
+        blob = capture(made, len(sent), start, block_bytes=400)
+        sent += made
+        path = self.site.put_blob(blob[: int(len(blob) * cut)], partition, start)
+        self.site.age(path, timedelta(hours=1))
+
+    @rule(partition=st.integers(0, PARTITIONS - 1))
+    def land_half_first(self, partition: int) -> None:
+        start = self._start()
+        made = [event(start)]
+        blob = capture(made, len(self.sent[partition]), start)
+        self.sent[partition] += made
+        self.site.put_blob(blob[: len(blob) // 2], partition, start)
+        self.site.run()
+        self.site.put_blob(blob, partition, start)
+
+    @precondition(lambda self: self.site.blobs)
+    @rule(data=st.data())
+    def replace(self, data: st.DataObject) -> None:
+        """A capture is written again with one event more."""
+        path = data.draw(st.sampled_from(sorted(self.site.blobs)))
+        name = self.site.pipeline().landing.format.parse(path)
+        if len(self.site.blobs[path]) < 10:
+            return
+        sent = self.sent[name.partition]
+        sent.append(event(name.start, note="replacement"))
+        blob = capture(sent[-1:], len(sent) - 1, name.start)
+        self.forgotten = True  # what it held before is in no capture any more
+        self.site.put_blob(blob, name.partition, name.start)
+
+    @precondition(lambda self: self.site.blobs)
+    @rule(data=st.data())
+    def retention(self, data: st.DataObject) -> None:
+        self.site.run()
+        self.site.remove(data.draw(st.sampled_from(sorted(self.site.blobs))))
+        self.forgotten = True
+
+    # ---- what runs
+
+    @rule()
+    def run(self) -> None:
+        self.site.run()
+
+    @rule(kind=st.integers(0, 2), data=st.data())
+    def run_one(self, kind: int, data: st.DataObject) -> None:
+        pipeline = self.site.pipeline()
+        if due := pending(pipeline)[kind]:
+            step = (pipeline.land_hour, pipeline.publish_hour, pipeline.roll_day)[kind]
+            step(data.draw(st.sampled_from(due)))
+
+    @rule(data=st.data())
+    def backfill(self, data: st.DataObject) -> None:
+        pipeline = self.site.pipeline()
+        landed = backlog.landed_hours(pipeline.lake)
+        if landed:
+            hour = data.draw(st.sampled_from(landed))
+            changed = pipeline.land_hour(hour, again=True).changed_hours
+            for event_hour in changed or [hour - HOUR]:
+                pipeline.publish_hour(event_hour)
+                pipeline.roll_day(day_of(event_hour))
+
+    @rule()
+    def replay(self) -> None:
+        self.site.max_body_bytes *= 4
+        pipeline = self.site.pipeline()
+        for hour in backlog.landed_hours(pipeline.lake):
+            if any(read_quarantine(pipeline.lake, hour)):
+                pipeline.land_hour(hour, again=True)
+        # What waits to be landed is under the new limit anyway.
+        self.site.run()
+
+    @rule(changes=st.integers(0, 25))
+    def crash(self, changes: int) -> None:
+        store = DyingStore(Path(self.site.lake), changes)
+        pipeline = Pipeline(self.site.settings, self.site.stream, lake_store=store)
+        with contextlib.suppress(Stopped):
+            self.site.run(pipeline)
+
+    # ---- what must hold
+
+    @invariant()
+    def readers_see_whole_objects(self) -> None:
+        for path, data in self.site.objects("events").items():
+            names = [row["event_id"] for row in map(json.loads, lines(data))]
+            assert len(names) == len(set(names)), path
+
+    @invariant()
+    def a_run_from_here_gets_everything_out_once(self) -> None:
+        if not self.site.blobs:
+            return
+        copy = self.site.with_lake(str(self.folder / "copy"))
+        if Path(self.site.lake).exists():
+            shutil.copytree(self.site.lake, copy.lake)
+        copy.run()
+        copy.check()
+        shutil.rmtree(copy.lake, ignore_errors=True)
+
+    def _start(self) -> datetime:
+        """A new capture's window: a few minutes after the one before."""
+        self.names += 1
+        return NOON + self.names * 13 * MINUTE
+
+
+AnyOrder.TestCase.settings = settings(
+    max_examples=200 if SOAK else 8,
+    stateful_step_count=40 if SOAK else 10,
+    deadline=None,
+    derandomize=SOAK,
+    # A shorter story is worth minutes only to one who sits before it.
+    phases=[phase for phase in Phase if SOAK or phase is not Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+TestAnyOrder = AnyOrder.TestCase
