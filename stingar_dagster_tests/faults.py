@@ -5,35 +5,37 @@ a file system, which tests put under the real store.
 """
 
 import itertools
+import multiprocessing
 import os
 import signal
+import time
 from dataclasses import dataclass
 from datetime import datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any, Literal
+from random import Random
+from typing import Any, Final, Literal
 
+from stingar_dagster.lake.layout import day_of
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage import Entry, Store, local, open_store
 from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
-from stingar_dagster_tests.support import Site
+from stingar_dagster_tests.support import MINUTE, Site, event
+
+FORK: Final = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["stingar_dagster_tests.faults"])
+"""Starts processes that have everything imported already. They have the environment of the first
+one, so tests pass theirs on."""
 
 When = Literal["before", "within", "after"]
 """Within: on a local disk, between a temporary file and the rename that makes it an object."""
 
 
-class KillingStore:
-    """Kills its process at the n-th call that matters, counted from 0.
+class PassingStore:
+    """Passes every call on through one method."""
 
-    Args:
-        store: does the work.
-        death: when.
-    """
-
-    def __init__(self, store: Store, death: "Death") -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._death = death
-        # Calls come from several threads; next() on this is atomic.
-        self._numbers = itertools.count()
         self.url = store.url
 
     def read(self, path: str) -> bytes:
@@ -58,16 +60,7 @@ class KillingStore:
         return self._store.describe(path)
 
     def _call(self, call: str, *rest: Any) -> Any:
-        do = getattr(self._store, call)
-        if not self._death.reads and call not in ("write", "remove"):
-            return do(*rest)
-        now = next(self._numbers) == self._death.at and self._death.when != "within"
-        if now and self._death.when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = do(*rest)
-        if now:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        return getattr(self._store, call)(*rest)
 
 
 @dataclass(frozen=True)
@@ -77,6 +70,27 @@ class Death:
     at: int
     when: When
     reads: bool = False
+
+
+class KillingStore(PassingStore):
+    """Kills its process around the n-th call that matters, counted from 0."""
+
+    def __init__(self, store: Store, death: Death) -> None:
+        super().__init__(store)
+        self._death = death
+        # Calls come from several threads; next() on this is atomic.
+        self._numbers = itertools.count()
+
+    def _call(self, call: str, *rest: Any) -> Any:
+        if not self._death.reads and call not in ("write", "remove"):
+            return super()._call(call, *rest)
+        now = next(self._numbers) == self._death.at and self._death.when != "within"
+        if now and self._death.when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = super()._call(call, *rest)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
 
 def run_until_killed(
@@ -103,3 +117,50 @@ def _kill_within_writes(at: int) -> None:
         rename(temporary, target)
 
     local._rename = kill_or_rename
+
+
+class DawdlingStore(PassingStore):
+    """Takes its time before it changes anything, so that others come in between."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        super().__init__(store)
+        self._random = Random(seed)
+
+    def _call(self, call: str, *rest: Any) -> Any:
+        if call in ("write", "remove"):
+            time.sleep(self._random.choice((0, 0, 0.005, 0.03)))
+        return super()._call(call, *rest)
+
+
+@dataclass(frozen=True)
+class Racer:
+    """One of several processes on the same hours and day.
+
+    Attributes:
+        number: which one; its captures are of the partition with this number.
+        rounds: in each it lands a capture, and does the steps that bring it out, once.
+        landed: the hour that captures land in.
+        published: hours that its events belong to.
+    """
+
+    number: int
+    rounds: int
+    landed: datetime
+    published: tuple[datetime, ...]
+
+    def run(self, site: Site, together: Barrier, environ: dict[str, str]) -> None:
+        os.environ.update(environ)
+        store = DawdlingStore(open_store(site.lake, "STINGAR_LAKE"), self.number)
+        pipeline = Pipeline(site.settings, site.stream, lake_store=store)
+        for turn in range(self.rounds):
+            together.wait()
+            bodies = [event(hour) for hour in self.published]
+            start = self.landed + turn * MINUTE
+            first = turn * len(bodies)
+            site.put(bodies, partition=self.number, first=first, start=start)
+            pipeline.land_hour(self.landed, again=turn % 2 == 1)
+            for hour in self.published:
+                pipeline.publish_hour(hour)
+            for day in sorted({day_of(hour) for hour in self.published}):
+                pipeline.roll_day(day)
+            together.wait()

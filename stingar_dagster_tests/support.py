@@ -141,6 +141,11 @@ class Site:
         """Take a capture out of landing, as retention does; what it held still counts."""
         self.pipeline().landing.store.remove(path)
 
+    def take_stock(self) -> None:
+        """Forget what was put into landing, and remember what is there."""
+        store = self.pipeline().landing.store
+        self.blobs = {entry.path: store.read(entry.path) for entry in store.find("")}
+
     # ---- running
 
     def run(self, pipeline: Pipeline | None = None) -> Work:
@@ -329,17 +334,3 @@ def count_up(store: Store, path: str, times: int) -> None:
 
 def count_up_at(url: str, path: str, times: int) -> None:
     count_up(open_store(url, "STINGAR_LAKE"), path, times)
-
-
-def land_and_publish(
-    site: Site, landed: Sequence[datetime], published: Sequence[datetime], times: int
-) -> None:
-    """Do the same hours and days again and again, changed or not."""
-    pipeline = site.pipeline()
-    for turn in range(times):
-        for hour in landed:
-            pipeline.land_hour(hour, again=turn % 2 == 1)
-        for hour in published:
-            pipeline.publish_hour(hour)
-        for day in sorted({day_of(hour) for hour in published}):
-            pipeline.roll_day(day)

@@ -1,7 +1,6 @@
 """From captures to published hours and days: every event once, and the same bytes again."""
 
 import base64
-import multiprocessing
 import os
 import shutil
 from collections import Counter
@@ -32,7 +31,6 @@ from stingar_dagster_tests.support import (
     Work,
     capture,
     event,
-    land_and_publish,
     pending,
 )
 
@@ -506,38 +504,6 @@ def test_segments_that_no_ledger_names_are_ignored_and_removed_when_old(site: Si
     assert segment.exists()
     assert young.exists()
     assert not old.exists()
-
-
-# ---- several processes
-
-
-def test_processes_that_do_the_same_hours_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
-    site = Site.at(tmp_path, TWO_TABLES)
-    hours = [NOON - HOUR, NOON]
-    for number in range(6):
-        site.put([event(NOON), event(NOON - HOUR)], first=2 * number, start=NOON + number * MINUTE)
-    spawn = multiprocessing.get_context("spawn")
-    others = [
-        spawn.Process(target=land_and_publish, args=(site, [NOON], hours, 15)) for _ in range(2)
-    ]
-    for process in others:
-        process.start()
-    number = 6
-    while any(process.is_alive() for process in others) and number < 59:
-        site.put([event(NOON), event(NOON - HOUR)], first=2 * number, start=NOON + number * MINUTE)
-        land_and_publish(site, [NOON], hours, 1)
-        number += 1
-    for process in others:
-        process.join(60)
-        assert process.exitcode == 0
-    site.run()
-    site.check()
-    assert len(site.events()) == 2 * number
-    assert site.duplicates() == 0
-    alone = replace(site, lake=str(tmp_path / "alone"))
-    alone.run()
-    assert site.tree("events") == alone.tree("events")
-    assert site.tree("daily") == alone.tree("daily")
 
 
 # ---- what the steps hand back

@@ -4,7 +4,6 @@ After each death the next run must come to the bytes of a run that nobody distur
 left behind must count for nothing, and be collected when it is old.
 """
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,11 +18,9 @@ import pytest
 from stingar_dagster.lake import segments
 from stingar_dagster.storage import local, open_store
 from stingar_dagster.streams import STINGAR
-from stingar_dagster_tests.faults import Death, When, run_until_killed
+from stingar_dagster_tests.faults import FORK, Death, When, run_until_killed
 from stingar_dagster_tests.support import HOUR, NOON, SOAK, Site, event
 
-FORK: Final = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["stingar_dagster_tests.faults"])
 SECONDS_TO_DIE: Final = 60
 ONE_TABLE: Final = replace(STINGAR, tables=STINGAR.tables[:1])
 
