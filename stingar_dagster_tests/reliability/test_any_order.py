@@ -119,23 +119,28 @@ class AnyOrder(RuleBasedStateMachine):
         sent = self.sent[partition]
         first = len(sent)
         sent += [body(start) for body in made]
-        self.site.put(sent[first:], partition=partition, first=first, start=start)
+        self.site.put(sent[first:], partition=partition, first=first, start=start, received=NOON)
 
     @rule(partition=st.integers(0, PARTITIONS - 1), data=st.data())
     def redeliver(self, partition: int, data: st.DataObject) -> None:
-        """Part of what was captured is captured again, in a file of another name."""
+        """Part of what was captured is captured again, in a file of another name.
+
+        Event Hubs stamps an event once, so it was received when it was received before.
+        """
         sent = self.sent[partition]
         first = data.draw(st.integers(0, len(sent)))
         last = data.draw(st.integers(first, len(sent)))
         start = self._start() - data.draw(st.integers(0, 3)) * HOUR
-        self.site.put(sent[first:last], partition=partition, first=first, start=start)
+        self.site.put(
+            sent[first:last], partition=partition, first=first, start=start, received=NOON
+        )
 
     @rule(cut=st.floats(0.05, 0.95), partition=st.integers(0, PARTITIONS - 1))
     def land_damaged(self, cut: float, partition: int) -> None:
         start = self._start()
         sent = self.sent[partition]
         made = [event(start + number * MINUTE) for number in range(6)]
-        blob = capture(made, len(sent), start, block_bytes=400)
+        blob = capture(made, len(sent), NOON, block_bytes=400)
         sent += made
         path = self.site.put_blob(blob[: int(len(blob) * cut)], partition, start)
         self.site.age(path, timedelta(hours=1))
@@ -144,7 +149,7 @@ class AnyOrder(RuleBasedStateMachine):
     def land_half_first(self, partition: int) -> None:
         start = self._start()
         made = [event(start)]
-        blob = capture(made, len(self.sent[partition]), start)
+        blob = capture(made, len(self.sent[partition]), NOON)
         self.sent[partition] += made
         self.site.put_blob(blob[: len(blob) // 2], partition, start)
         self.site.run()
@@ -160,7 +165,7 @@ class AnyOrder(RuleBasedStateMachine):
             return
         sent = self.sent[name.partition]
         sent.append(event(name.start, note="replacement"))
-        blob = capture(sent[-1:], len(sent) - 1, name.start)
+        blob = capture(sent[-1:], len(sent) - 1, NOON)
         self.forgotten = True  # what it held before is in no capture any more
         self.site.put_blob(blob, name.partition, name.start)
 
