@@ -85,7 +85,7 @@ def read_rejected(lake: Lake, landed_hour: datetime, names: tuple[str, ...]) -> 
     """What segments hold, sorted by capture and place."""
     frames = in_parallel(
         lambda name: decode(
-            lake.store.read(lake.layout.rejected(landed_hour, name)), REJECTED_SCHEMA
+            lake.store.read(lake.layout.rejected(landed_hour, name)), REJECTED_SCHEMA, name
         ),
         names,
     )

@@ -6,8 +6,10 @@ the values. Not here: how events become segments (`pipeline`).
 """
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from typing import Final
 
 import polars as pl
 
@@ -15,6 +17,12 @@ from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.layout import hour_key
 from stingar_dagster.storage import Entry, Store
 from stingar_dagster.streams import Stream
+
+FORMAT = 1
+"""What files of segments and partials hold; raised when it changes, and then part of their names,
+such as `....f2.parquet`. A newer one is refused."""
+
+_FORMAT_IN_NAME: Final = re.compile(r"\.f(\d{1,9})\.[a-z]+$")
 
 ORPHAN_AGE = timedelta(hours=6)
 """Longer than any run takes from its first segment to its commit."""
@@ -54,8 +62,12 @@ def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment")
     """The frame with every column of the schema.
 
     Raises:
-        UnknownFormat: it was made when a column had another type, and its values don't fit.
+        UnknownFormat: a newer release wrote it, or it was made when a column had another type
+            and its values don't fit.
     """
+    newer = _FORMAT_IN_NAME.search(name)
+    if newer is not None and int(newer[1]) > FORMAT:
+        raise UnknownFormat(f"{name} was written by a newer release; upgrade this one")
     frame = pl.read_parquet(io.BytesIO(data))
     try:
         return complete(frame, schema)

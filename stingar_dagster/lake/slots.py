@@ -151,14 +151,14 @@ class SlotWriter:
         moved: dict[tuple[str, str], str] = {}
         for hour, name in sorted({pair for line in lines for pair in line.segments_by_hour()}):
             data = self._lake.store.read(self._lake.layout.segment(hour, name))
-            frame = decode(data, segment_schema(self._lake.stream))
+            frame = decode(data, segment_schema(self._lake.stream), name)
             moved[hour, name] = self._write_segment(
                 hour, slot, frame.filter(pl.col("capture").is_in(gone))
             )
         rejected: dict[str | None, str | None] = {None: None}
         for name in {line.rejected for line in lines if line.rejected is not None}:
             data = self._lake.store.read(self._lake.layout.rejected(self._hour, name))
-            frame = decode(data, REJECTED_SCHEMA).filter(pl.col("capture").is_in(gone))
+            frame = decode(data, REJECTED_SCHEMA, name).filter(pl.col("capture").is_in(gone))
             rejected[name] = self._write_rejected_segment(slot, frame)
         return {
             line.capture: msgspec.structs.replace(
