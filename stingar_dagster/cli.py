@@ -157,6 +157,7 @@ def land(
     """
     from stingar_dagster import packing
     from stingar_dagster.cleaning.clean import count_before
+    from stingar_dagster.lake import backlog
 
     settings = load_settings()
     pipeline = _pipeline()
@@ -168,7 +169,15 @@ def land(
             f"--at {received:%Y-%m-%dT%H:%M} lies before STINGAR_START "
             f"({settings.start:%Y-%m-%d}); set STINGAR_START earlier"
         )
-    packer = packing.Packer(pipeline.landing, packing.Hub(namespace, hub, partitions))
+    if received is not None and received > datetime.now(UTC):
+        raise UsageError(
+            f"--at {received:%Y-%m-%dT%H:%M} lies in the future; nothing arrived there yet"
+        )
+    packer = packing.Packer(
+        pipeline.landing,
+        packing.Hub(namespace, hub, partitions),
+        lambda: backlog.lines_of_hub(pipeline.lake, namespace, hub),
+    )
     lines = captures = early = 0
     with packer.exclusive(), _bars() as bars:
         task = bars.add_task("lines", total=None)

@@ -13,6 +13,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from stingar_dagster.lake import backlog
 from stingar_dagster.packing import Hub, Packer
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.samples.traffic import traffic
@@ -60,7 +61,12 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
     Raises:
         UsageError: another demo lands traffic in the same folder.
     """
-    packer = Packer(Pipeline(settings, STINGAR).landing, Hub("demo", "stingar", 4))
+    pipeline = Pipeline(settings, STINGAR)
+    packer = Packer(
+        pipeline.landing,
+        Hub("demo", "stingar", 4),
+        lambda: backlog.lines_of_hub(pipeline.lake, "demo", "stingar"),
+    )
     stop = threading.Event()
     with packer.exclusive():
         now = datetime.now(UTC)

@@ -6,7 +6,7 @@ is in landing, without a gap. Not here: the file format (`capture.writer`).
 
 import contextlib
 import fcntl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 from stingar_dagster.capture.discovery import Capture, Landing
 from stingar_dagster.capture.reader import read_captures
 from stingar_dagster.capture.writer import CaptureRecord, encode_capture
-from stingar_dagster.errors import UsageError
+from stingar_dagster.errors import StoreDenied, UsageError
+from stingar_dagster.lake.ledger import LedgerLine
 from stingar_dagster.storage.local import HIDDEN, LocalStore
 
 CAPTURE_BYTES = 32 * 1024 * 1024
@@ -36,11 +37,16 @@ class Packer:
     Args:
         landing: where captures go.
         hub: namespace, Event Hub and number of partitions.
+        processed: ledger lines of the hub's captures; asked for where landing does not have
+            those of a partition any more.
     """
 
-    def __init__(self, landing: Landing, hub: Hub) -> None:
+    def __init__(
+        self, landing: Landing, hub: Hub, processed: Callable[[], Iterable[LedgerLine]] = list
+    ) -> None:
         self.landing = landing
         self._hub = hub
+        self._processed = processed
         self._next: dict[int, int] = {}
         self._last_start: dict[int, datetime] = {}
 
@@ -119,6 +125,18 @@ class Packer:
                 if len(sequence):
                     self._next[partition] = int(sequence.max()) + 1
                     break
+        if self._next.keys() >= set(range(self._hub.partitions)):
+            return
+        # No identity and no name that was used may come again.
+        for line in self._processed():
+            self._next[line.partition] = max(
+                self._next.get(line.partition, 0),
+                (-1 if line.last_sequence is None else line.last_sequence) + 1,
+            )
+            start = self.landing.format.parse(line.capture).start
+            self._last_start[line.partition] = max(
+                self._last_start.get(line.partition, start), start
+            )
 
 
 def _chunks(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -140,8 +158,14 @@ def _lock(landing: Landing) -> Iterator[None]:
         yield
         return
     folder = Path(store.root) / HIDDEN
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "packing").open("ab") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "packing").open("ab")
+    except OSError as error:
+        raise StoreDenied(
+            f"{store.url}: {error.strerror}; check STINGAR_LANDING, the folder and its owner"
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

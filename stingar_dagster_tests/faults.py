@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
 
+from stingar_dagster.errors import StoreUnavailable
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage import Entry, Store, local, open_store
@@ -130,6 +131,24 @@ class DawdlingStore(PassingStore):
         if call in ("write", "remove"):
             time.sleep(self._random.choice((0, 0, 0.005, 0.03)))
         return super()._call(call, *rest)
+
+
+class FailingStore(PassingStore):
+    """Can't be reached at a share of calls, before or after they did their work."""
+
+    def __init__(self, store: Store, share: float, seed: int) -> None:
+        super().__init__(store)
+        self._share = share
+        self._random = Random(seed)
+
+    def _call(self, call: str, *rest: Any) -> Any:
+        fails = self._random.random() < self._share
+        if fails and self._random.random() < 0.5:
+            raise StoreUnavailable("the store is away")
+        result = super()._call(call, *rest)
+        if fails:
+            raise StoreUnavailable("the store's answer is lost")
+        return result
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,17 @@ def test_sequence_numbers_go_on_without_a_gap(site: Site) -> None:
     assert len(site.quarantined()) == 15
 
 
+def test_sequence_numbers_go_on_where_landing_was_emptied(site: Site) -> None:
+    lines = event(FIVE) + b"\n" + event(FIVE) + b"\n"
+    for _ in range(2):
+        assert stingar("land", *AT, "--partitions", "1", text=lines).exit_code == 0
+        assert stingar("run").exit_code == 0
+        shutil.rmtree(site.landing)
+    assert sorted(row["event_id"] for row in site.events()) == [
+        f"local/stingar/0/{number}" for number in range(4)
+    ]
+
+
 @pytest.mark.parametrize(
     "content",
     [b"no gzip at all", gzip.compress(os.urandom(9000).hex().encode())[:-40], b"\x1f\x8b\x08"],
@@ -228,6 +239,7 @@ def test_lines_stamped_before_the_start_are_told(
         (("--hub", ".."), "--hub '..'"),
         (("--hub", ""), "--hub ''"),
         (("--at", "2019-12-31T23:59"), "STINGAR_START"),
+        (("--at", "2099-01-01"), "--at 2099-01-01T00:00 lies in the future"),
     ],
 )
 def test_what_can_not_be_landed_is_refused(

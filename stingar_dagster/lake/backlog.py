@@ -11,7 +11,7 @@ from stingar_dagster.capture.discovery import Capture
 from stingar_dagster.lake.daily import hour_records, quarantined_on, sources_of_day
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of, hour_key, hour_of_path, parse_hour
-from stingar_dagster.lake.ledger import Ledger, read_ledger
+from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger
 from stingar_dagster.lake.publication import Record, read_record
 from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import landed_hour_of
@@ -107,6 +107,18 @@ def landed_hours(
         hour
         for hour in found
         if (since is None or hour >= since) and (until is None or hour < until)
+    ]
+
+
+def lines_of_hub(lake: Lake, namespace: str, event_hub: str) -> list[LedgerLine]:
+    """The ledgers' lines of one hub, of every landed hour."""
+    hours = landed_hours(lake)
+    ledgers = in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), hours)
+    return [
+        line
+        for ledger in ledgers
+        for line in ledger.lines.values()
+        if (line.namespace, line.event_hub) == (namespace, event_hub)
     ]
 
 
