@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py)
 
-.PHONY: demo test check bench-day bench-latency clean
+.PHONY: demo test check soak fuzz audit bench-day bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,7 +24,19 @@ check: $(VENV)/ready  ## style, types, import contracts, definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/dg check defs
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
+
+soak: $(VENV)/ready  ## the long versions of the tests of reliability: an hour or more
+	STINGAR_SOAK=1 $(BIN)/pytest $(SOAK)
+
+fuzz: $(VENV)/ready  ## ten minutes of each fuzzer
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m fuzz decoder --seconds 600
+	$(BIN)/python -m fuzz gate --seconds 600
+
+audit: $(VENV)/ready  ## known vulnerabilities of the pinned dependencies; needs the Internet
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 bench-day: $(VENV)/ready  ## a day of events against a per-event loop
 	$(BIN)/python -m benchmarks.day
