@@ -29,6 +29,8 @@ was asked for by a person, and does its partitions from scratch."""
 
 OWNERS: Final = ["team:stingar"]
 _RETRIES: Final = 3
+_FIRST_WAIT_SECONDS: Final = 5
+"""Before the first of them; it doubles before each that follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +323,8 @@ def _reported(context: dg.AssetExecutionContext) -> Iterator[None]:
         if isinstance(error, Transient) and context.retry_number < _RETRIES:
             context.log.warning(f"{error}; trying again")
             raise dg.RetryRequested(
-                max_retries=_RETRIES, seconds_to_wait=5 * 2**context.retry_number
+                max_retries=_RETRIES,
+                seconds_to_wait=_FIRST_WAIT_SECONDS * 2**context.retry_number,
             ) from error
         raise dg.Failure(description=str(error), allow_retries=False) from error
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from stingar_dagster.capture.discovery import Capture, Landing
 from stingar_dagster.capture.names import CaptureFormat
+from stingar_dagster.capture.reader import Limits
 from stingar_dagster.cleaning.clean import Cleaner, Rules
 from stingar_dagster.errors import Conflict
 from stingar_dagster.lake.daily import publish_daily
@@ -98,8 +99,11 @@ class Pipeline:
                 changed = _changed_hours(before, after)
                 if after.lines != before.lines:
                     self._mark_reopened(before, after)
-                    write_ledger(self.lake.store, self.lake.layout, landed_hour, after)
-                    self._mark_reopened(before, after)
+                    try:
+                        write_ledger(self.lake.store, self.lake.layout, landed_hour, after)
+                    finally:
+                        # Also where it fails: the ledger may have been replaced all the same.
+                        self._mark_reopened(before, after)
             except (Conflict, FileNotFoundError):
                 # Another run committed, or a capture or segment went away: look again.
                 continue
@@ -134,7 +138,12 @@ class Pipeline:
     ) -> tuple[Outcome, int]:
         """Redo the slots that need it; returns all the hour's lines, and how many were decoded."""
         writer = SlotWriter(
-            self.lake, self.landing, self._cleaner, landed_hour, self.settings.torn_after
+            self.lake,
+            self.landing,
+            self._cleaner,
+            landed_hour,
+            self.settings.torn_after,
+            Limits.of_bodies(self.settings.max_body_bytes),
         )
         slots: dict[int, list[Capture]] = {}
         for capture in listed:

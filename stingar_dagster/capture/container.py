@@ -27,6 +27,8 @@ SHORTEST_RECORD_BYTES: Final = 6
 _MOST_EXPANSION: Final = {"null": 1, "deflate": 1032}
 """What a byte can inflate to at most (zlib's technical notes, "Maximum Compression Factor")."""
 
+_BODIES_OF_A_SMALL_BLOCK: Final = 32
+
 _LONGEST_HEADER_FIELD: Final = 1 << 20
 """A Capture header takes about 500 bytes: a length over this is a flipped bit, not a schema."""
 
@@ -59,6 +61,8 @@ class DamageKind(StrEnum):
     """A block can't be inflated, or its records can't be decoded."""
     TOO_LARGE = "too_large"
     """A block inflates beyond the limit."""
+    BAD_CHECKSUM = "bad_checksum"
+    """The file is not the one whose checksum the store keeps; what can be decoded came out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,27 @@ class Limits:
     are in the file: the caller has already decided to hold them.
 
     Attributes:
-        inflated_block_bytes: of any one block.
+        inflated_block_bytes: of any one block. Capture closes a window at 500 MB, and writes it
+            as one block.
         inflated_capture_bytes: of all the blocks of one file together.
+        expansion: a block may inflate to so many times its size; events in JSON reach a tenth.
+        small_block_bytes: so many bytes a block may inflate to in any case: a few long runs of
+            one byte are no bomb.
     """
 
-    inflated_block_bytes: int = 256 << 20
+    inflated_block_bytes: int = 640 << 20
     inflated_capture_bytes: int = 1 << 30
+    expansion: int = 128
+    small_block_bytes: int = 32 << 20
+
+    @classmethod
+    def of_bodies(cls, max_body_bytes: int) -> "Limits":
+        """The limits where a body may have so many bytes: a few dozen of them are no bomb."""
+        return cls(small_block_bytes=_BODIES_OF_A_SMALL_BLOCK * max_body_bytes)
+
+    def of_block(self, stored: int) -> int:
+        """What a block of so many stored bytes may inflate to."""
+        return min(self.inflated_block_bytes, max(self.small_block_bytes, self.expansion * stored))
 
 
 class Malformed(Exception):

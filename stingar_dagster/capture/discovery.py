@@ -6,6 +6,7 @@ independently, so nothing here remembers a global "last name": callers keep a ma
 (namespace, hub, partition) and list again over a look-back. Not here: reading captures (`reader`).
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,12 +37,22 @@ class Capture:
         etag: its version; captures are immutable, so another etag is another file.
         size: in bytes.
         modified: when it was written, where the store tells.
+        md5: of the bytes it should have, where the store keeps one.
     """
 
     name: CaptureName
     etag: str
     size: int
     modified: datetime | None
+    md5: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A capture's bytes, and what tells that they are not those that were stored, if anything."""
+
+    data: bytes
+    wrong: str | None = None
 
 
 @dataclass(slots=True)
@@ -71,7 +82,9 @@ class Landing:
                 listing.strangers.append(error)
                 continue
             if since <= name.start < until:
-                listing.captures.append(Capture(name, entry.etag, entry.size, entry.modified))
+                listing.captures.append(
+                    Capture(name, entry.etag, entry.size, entry.modified, entry.md5)
+                )
         listing.captures.sort(key=lambda capture: capture.name.path)
         return listing
 
@@ -81,6 +94,19 @@ class Landing:
 
     def read(self, capture: Capture) -> bytes:
         return self.store.read(capture.name.path)
+
+    def fetch(self, capture: Capture) -> Fetched:
+        """Read a capture, and once more where its bytes do not have the listed checksum."""
+        data = self.read(capture)
+        if _has_checksum(data, capture):
+            return Fetched(data)
+        data = self.read(capture)
+        if _has_checksum(data, capture):
+            return Fetched(data)
+        if self.store.etag(capture.name.path) != capture.etag:
+            return Fetched(data)  # replaced since it was listed, and landed again when that shows
+        wanted, found = (capture.md5 or b"").hex(), _md5(data).hex()
+        return Fetched(data, f"the store keeps the MD5 {wanted}, and the bytes read have {found}")
 
     def check_format(self) -> None:
         """Look at one capture of any age, so that a wrong format is not taken for no traffic.
@@ -184,6 +210,14 @@ class Landing:
                 if path is not None:
                     return path
         return None
+
+
+def _has_checksum(data: bytes, capture: Capture) -> bool:
+    return capture.md5 is None or _md5(data) == capture.md5
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()
 
 
 def _candidates(

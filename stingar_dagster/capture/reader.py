@@ -237,7 +237,7 @@ class _Batch:
             return file.blob[block.payload : block.payload_end]
         left = self._limits.inflated_capture_bytes - file.inflated
         stored = memoryview(file.blob)[block.payload : block.payload_end]
-        payload = inflate(stored, min(self._limits.inflated_block_bytes, left))
+        payload = inflate(stored, min(self._limits.of_block(len(stored)), left))
         file.inflated += len(payload)
         return payload
 

@@ -68,7 +68,12 @@ def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment")
     newer = _FORMAT_IN_NAME.search(name)
     if newer is not None and int(newer[1]) > FORMAT:
         raise UnknownFormat(f"{name} was written by a newer release; upgrade this one")
-    frame = pl.read_parquet(io.BytesIO(data))
+    try:
+        frame = pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError as error:
+        raise UnknownFormat(
+            f"{name} can't be read ({str(error).splitlines()[0]}); run its landed hour again"
+        ) from error
     try:
         return complete(frame, schema)
     except pl.exceptions.PolarsError as error:

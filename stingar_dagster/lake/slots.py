@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stingar_dagster.capture.discovery import Capture, Landing
-from stingar_dagster.capture.reader import Damage, read_captures
+from stingar_dagster.capture.discovery import Capture, Fetched, Landing
+from stingar_dagster.capture.reader import Damage, DamageKind, Limits, read_captures
 from stingar_dagster.capture.records import Records
 from stingar_dagster.cleaning.clean import Cleaned, Cleaner
 from stingar_dagster.lake.lake import Lake, in_parallel
@@ -98,6 +98,7 @@ class SlotWriter:
         cleaner: of the lake's stream.
         landed_hour: whose captures these are.
         torn_after: how long a capture that looks half-written may still be being written.
+        limits: what compressed blocks may inflate to.
     """
 
     def __init__(
@@ -107,22 +108,26 @@ class SlotWriter:
         cleaner: Cleaner,
         landed_hour: datetime,
         torn_after: timedelta,
+        limits: Limits,
     ) -> None:
         self._lake = lake
         self._landing = landing
         self._cleaner = cleaner
         self._hour = landed_hour
         self._torn_after = torn_after
+        self._limits = limits
 
     def write(self, batch: list[Part]) -> Outcome:
         """Decode and clean a batch, and write its segments."""
         captures = [capture for part in batch for capture in part.captures]
         part_of = np.repeat(np.arange(len(batch)), [len(part.captures) for part in batch])
-        blobs = in_parallel(self._landing.read, captures)
-        decoded = read_captures(blobs)
+        fetched = in_parallel(self._landing.fetch, captures)
+        blobs = [item.data for item in fetched]
+        decoded = read_captures(blobs, limits=self._limits)
         waiting = self._waiting(captures, decoded.damage)
         records = _without(decoded.records, waiting)
-        damage = [item for item in decoded.damage if item.capture not in waiting]
+        found = (*decoded.damage, *_bad_checksums(fetched))
+        damage = [item for item in found if item.capture not in waiting]
         cleaned = self._cleaner.clean(records, self._hour)
 
         names = pl.Series("capture", [c.name.path for c in captures], dtype=pl.String)
@@ -288,6 +293,13 @@ class _Lines:
         )
 
 
+def _bad_checksums(fetched: Iterable[Fetched]) -> Iterator[Damage]:
+    for index, item in enumerate(fetched):
+        if item.wrong is not None:
+            size = len(item.data)
+            yield Damage(index, DamageKind.BAD_CHECKSUM, 0, size, None, item.wrong)
+
+
 def _with_places(
     events: pl.DataFrame,
     records: Records,
@@ -325,7 +337,9 @@ def _rejected(
         rows.append((index, *place, str(item.reason), item.detail, item.body))
     for hurt in damage:
         detail = f"bytes {hurt.start:,} to {hurt.end:,}: {hurt.detail}"
-        body = blobs[hurt.capture][hurt.start : min(hurt.end, hurt.start + _DAMAGE_BYTES)]
+        body = b""  # of a wrong checksum: what can't be decoded of the file has its own line
+        if hurt.kind is not DamageKind.BAD_CHECKSUM:
+            body = blobs[hurt.capture][hurt.start : min(hurt.end, hurt.start + _DAMAGE_BYTES)]
         rows.append((hurt.capture, None, None, None, str(hurt.kind), detail, body))
     schema = {name: REJECTED_SCHEMA[name] for name in ("sequence", "sub", "enqueued_us")}
     schema |= {name: REJECTED_SCHEMA[name] for name in ("reason", "detail", "body")}

@@ -32,12 +32,14 @@ class Entry:
         etag: changes whenever the object is replaced.
         size: in bytes.
         modified: when it was last replaced (UTC), where the store tells.
+        md5: of the bytes it should have, where the store keeps one (Azure's Content-MD5).
     """
 
     path: str
     etag: str
     size: int
     modified: datetime | None
+    md5: bytes | None = None
 
 
 class Store(Protocol):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from stingar_dagster.errors import SettingsError
-from stingar_dagster.storage.azure import AzureStore
+from stingar_dagster.storage.azure import PATIENCE, AzureStore, Patience
 from stingar_dagster.storage.base import Store
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.storage.objects import ObjectStore
@@ -15,13 +15,14 @@ from stingar_dagster.storage.objects import ObjectStore
 _AZURE: Final = ("abfs", "abfss", "az")
 
 
-def open_store(url: str, setting: str) -> Store:
+def open_store(url: str, setting: str, patience: Patience = PATIENCE) -> Store:
     """The store at `url`; nothing is read or written yet.
 
     Args:
         url: a path, `file://` or any fsspec URL; `abfs://container@account.dfs.core.windows.net/x`
             and `az://container/x` included.
         setting: the setting's name, for messages.
+        patience: with Azure.
 
     Raises:
         SettingsError: the scheme is unknown, its package is missing, or credentials don't fit.
@@ -35,24 +36,25 @@ def open_store(url: str, setting: str) -> Store:
             "credentials go into the AZURE_STORAGE_* variables"
         )
     try:
-        fs, root = fsspec.core.url_to_fs(url, **_options(scheme))
+        fs, root = fsspec.core.url_to_fs(url, **_options(scheme, patience))
     except (ValueError, ImportError) as error:
         raise SettingsError(
             f"{setting}={url}: {str(error).splitlines()[0]}; use a folder, "
             "az://container/path or another fsspec URL"
         ) from error
-    kind = AzureStore if scheme in _AZURE else ObjectStore
-    return kind(fs, root, url)
+    if scheme in _AZURE:
+        return AzureStore(fs, root, url, patience)
+    return ObjectStore(fs, root, url)
 
 
-def _options(scheme: str) -> dict[str, Any]:
+def _options(scheme: str, patience: Patience) -> dict[str, Any]:
     if scheme in _AZURE:
         # adlfs serves stale listings from its cache, and opens 2,500 connections by default.
         return {
             "use_listings_cache": False,
             "skip_instance_cache": True,
             "max_concurrency": 8,
-            "connection_timeout": 10,
-            "read_timeout": 60,
+            "connection_timeout": patience.connect,
+            "read_timeout": patience.read,
         }
     return {"use_listings_cache": False, "skip_instance_cache": True}

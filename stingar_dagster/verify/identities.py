@@ -1,7 +1,8 @@
 """Identities in captures held against those published and quarantined.
 
 Captures are read with fastavro, the reference decoder; the ledger is only compared, never
-believed, except for captures that landing does not have any more. Not here: daily tables (`days`).
+believed, except for captures that landing does not have any more, and for which are damaged: of
+these our own decoder says what is readable. Not here: daily tables (`days`).
 """
 
 import io
@@ -9,13 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import polars as pl
 
 from stingar_dagster.capture.discovery import Capture
-from stingar_dagster.capture.reader import read_captures
+from stingar_dagster.capture.reader import Limits, read_captures
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.lake import in_parallel
 from stingar_dagster.lake.layout import hour_key
@@ -87,15 +88,13 @@ class Identities:
     def _read(self, capture: Capture, line: LedgerLine) -> pl.DataFrame:
         """A capture's identities and bodies, by the reference decoder."""
         data = self._pipeline.landing.read(capture)
-        try:
-            records: list[Any] = list(fastavro.reader(io.BytesIO(data)))
-            numbers = [record["SequenceNumber"] for record in records]
-            bodies = [record["Body"] for record in records]
-        except Exception:
-            # Damaged: the reference stops at the first broken block, ours goes on after it.
-            decoded = read_captures([data]).records
-            numbers = decoded.sequence.tolist()
-            bodies = [None] * len(numbers)
+        if line.damage:
+            # The reference stops at the first broken block or reads it wrong; ours goes on after it.
+            limits = Limits.of_bodies(self._pipeline.settings.max_body_bytes)
+            numbers = read_captures([data], limits=limits).records.sequence.tolist()
+            bodies: list[bytes | None] = [None] * len(numbers)
+        else:
+            numbers, bodies = _reference(data)
         span = _Span(
             capture.name.start, min(numbers, default=None), max(numbers, default=None),
             bool(line.damage),
@@ -226,6 +225,19 @@ class Identities:
 
     def _problem(self, kind: str, place: str, detail: str) -> None:
         self._proof.problems.append(Problem(kind, place, detail))
+
+
+def _reference(data: bytes) -> tuple[list[int], list[bytes | None]]:
+    """Sequence numbers and bodies by the reference decoder, as far as it gets."""
+    numbers: list[int] = []
+    bodies: list[bytes | None] = []
+    try:
+        for record in cast("Iterator[dict[str, Any]]", fastavro.reader(io.BytesIO(data))):
+            numbers.append(record["SequenceNumber"])
+            bodies.append(record["Body"])
+    except Exception:
+        pass  # the ledger calls it whole: the difference in numbers will be told
+    return numbers, bodies
 
 
 def events_in(body: bytes) -> int:
