@@ -19,6 +19,7 @@ from stingar_dagster.lake.quarantine import publish_quarantine, read_quarantine
 from stingar_dagster.lake.schema import duckdb_type
 from stingar_dagster.pipeline import Landed
 from stingar_dagster.resources import PipelineResource
+from stingar_dagster.safe_text import visible
 from stingar_dagster.settings import Settings
 from stingar_dagster.streams.stream import Column, Stream
 from stingar_dagster.streams.tables import TableColumn
@@ -118,7 +119,7 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                 outcome = landed[hour] = steps.land_hour(hour, again=again)
                 for capture in outcome.waiting:
                     context.log.warning(
-                        f"{capture.name.path} looks half-written; it is tried again later"
+                        f"{visible(capture.name.path)} looks half-written; it is tried again later"
                     )
                 context.add_asset_metadata(
                     {
@@ -133,7 +134,7 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                         "waiting captures": len(outcome.waiting),
                         "event hours changed": len(outcome.changed_hours),
                         "ledger": dg.MetadataValue.path(
-                            steps.lake.store.describe(steps.lake.layout.ledger(hour))
+                            visible(steps.lake.store.describe(steps.lake.layout.ledger(hour)))
                         ),
                     },
                     partition_key=key,
@@ -316,17 +317,22 @@ def _daily_tables(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.
 
 @contextlib.contextmanager
 def _reported(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Our errors as one line in the run; another try where the type of the error says so."""
+    """Our errors as one line in the run; another try where the type of the error says so.
+
+    What an error was raised from stays out: Dagster would keep and show its text, and texts of
+    storage clients may quote requests with their signatures.
+    """
     try:
         yield
     except StingarError as error:
+        told = visible(str(error))
         if isinstance(error, Transient) and context.retry_number < _RETRIES:
-            context.log.warning(f"{error}; trying again")
+            context.log.warning(f"{told}; trying again")
             raise dg.RetryRequested(
                 max_retries=_RETRIES,
                 seconds_to_wait=_FIRST_WAIT_SECONDS * 2**context.retry_number,
-            ) from error
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+            ) from None
+        raise dg.Failure(description=told, allow_retries=False) from None
 
 
 def _column_schema(columns: Iterable[Column | TableColumn]) -> dg.TableSchema:
@@ -336,7 +342,9 @@ def _column_schema(columns: Iterable[Column | TableColumn]) -> dg.TableSchema:
 
 
 def _published(address: str, rows: int) -> Mapping[str, Any]:
-    return {"published": dg.MetadataValue.path(address)} if rows else {"published": "no rows"}
+    return (
+        {"published": dg.MetadataValue.path(visible(address))} if rows else {"published": "no rows"}
+    )
 
 
 def _place(settings: Settings, stream: Stream, path: str) -> str:

@@ -17,6 +17,7 @@ from stingar_dagster.lake.layout import hour_key
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import read_quarantine
 from stingar_dagster.pipeline import Landed
+from stingar_dagster.safe_text import visible
 
 COUNTS = "counts_reconcile"
 
@@ -72,7 +73,7 @@ def result(problems: Iterable[str], checked: int, what: str) -> dg.AssetCheckRes
         check_name=COUNTS,
         passed=not found,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(found[:5]) if found else f"{checked:,} {what} add up",
+        description=visible("; ".join(found[:5])) if found else f"{checked:,} {what} add up",
         metadata={"checked": checked, "problems": len(found)},
     )
 

@@ -14,6 +14,8 @@ _UNSEEN: Final = re.compile(
 )
 # As OWASP lists them, the full-width forms of East Asian spreadsheets included.
 _FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# Where the decimal sign is a comma, spreadsheets part cells at semicolons, and quotes don't help.
+_FORMULA_BEHIND: Final = re.compile(";(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
 def visible(text: str, longest: int | None = None) -> str:
@@ -28,4 +30,5 @@ def visible(text: str, longest: int | None = None) -> str:
 
 def spreadsheet_cell(text: str) -> str:
     """A value that no spreadsheet takes for a formula."""
+    text = _FORMULA_BEHIND.sub(";'", text)
     return f"'{text}" if text.startswith(_FORMULA) else text

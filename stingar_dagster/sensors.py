@@ -30,6 +30,7 @@ from stingar_dagster.jobs import StreamJobs
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.resources import PipelineResource
+from stingar_dagster.safe_text import visible
 from stingar_dagster.streams import Stream
 from stingar_dagster.watch import Marks, look
 
@@ -104,9 +105,9 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
             by_hour = backlog.by_landed_hour(steps.lake, found.captures)
             missing = backlog.unlanded(steps.lake, by_hour)
         except StingarError as error:
-            return dg.SkipReason(str(error))
+            return dg.SkipReason(visible(str(error)))
         for stranger in found.strangers[:5]:
-            context.log.warning(str(stranger))
+            context.log.warning(visible(str(stranger)))
         marks.open_hours = sorted(missing)
         pending = {
             hour: " ".join(f"{c.name.path}@{c.etag}" for c in captures)
@@ -157,7 +158,7 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
                 landed |= set(backlog.landed_hours(lake, datetime.now(UTC) - RECONCILE_REACH))
             pending = backlog.unpublished_hours(lake, sorted(landed | set(cursor.open)))
         except StingarError as error:
-            return dg.SkipReason(str(error))
+            return dg.SkipReason(visible(str(error)))
         requests = due(
             pending, cursor.asked, _under_way(context.instance, jobs.publish), now, HOURS_A_TICK
         )
@@ -200,7 +201,7 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
                 days |= {day for day in backlog.published_days(lake) if day >= oldest}
             pending = backlog.unpublished_days(lake, days)
         except StingarError as error:
-            return dg.SkipReason(str(error))
+            return dg.SkipReason(visible(str(error)))
         requests = due(
             pending, cursor.asked, _under_way(context.instance, jobs.roll), now, HOURS_A_TICK
         )

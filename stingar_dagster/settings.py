@@ -20,6 +20,9 @@ DEFAULT_CAPTURE_FORMAT: Final = (
     "{Namespace}/{EventHub}/{PartitionId}/{Year}/{Month}/{Day}/{Hour}/{Minute}/{Second}"
 )
 
+_SECRETS: Final = ("accountkey=", "sharedaccess", "sig=", "password=", "secret=")
+"""What connection strings and tokens hold, in lower case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -117,6 +120,21 @@ def _positive(environ: Mapping[str, str], name: str, default: int, most: int = 1
 
 def _url(environ: Mapping[str, str], name: str, default: str) -> str:
     text = environ.get(name) or default
+    if _holds_secret(text):
+        # Addresses are shown: in errors, in logs, in the UI.
+        raise SettingsError(
+            f"{name}: write the address without a token or password; "
+            "credentials go into the AZURE_STORAGE_* variables"
+        )
     if text.startswith("~"):
         return str(Path(text).expanduser())
     return text
+
+
+def _holds_secret(address: str) -> bool:
+    """Whether an address looks like one with a credential, however it was mistyped."""
+    if any(word in address.lower() for word in _SECRETS):
+        return True
+    _, slash, rest = address.partition(":/")
+    _, colon, behind = rest.partition(":")
+    return bool(slash) and ("?" in rest or "#" in rest or (bool(colon) and "@" in behind))

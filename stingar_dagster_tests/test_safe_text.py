@@ -54,8 +54,9 @@ def test_long_text_is_cut_and_says_so() -> None:
 @pytest.mark.parametrize("first", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"), ids=ascii)
 def test_a_formula_becomes_text_in_a_spreadsheet(first: str) -> None:
     assert spreadsheet_cell(f"{first}1+1") == f"'{first}1+1"
+    assert spreadsheet_cell(f"a;{first}1;b") == f"a;'{first}1;b"
 
 
-@pytest.mark.parametrize("text", ["", "1+1", "root", "'=1", " x", "a=b"])
+@pytest.mark.parametrize("text", ["", "1+1", "root", "'=1", " x", "a=b", "a; b;c"])
 def test_other_cells_stay_as_they_are(text: str) -> None:
     assert spreadsheet_cell(text) == text

@@ -22,6 +22,9 @@ MAX_DEPTH: Final = 100
 ORIGINAL_BODY: Final = "original_body"
 """Key in `extra` that keeps a body whose text had to be changed to be decoded."""
 
+_LONGEST_KEY: Final = 40
+"""Of a key so many characters are quoted."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 _INT64: Final = range(-(2**63), 2**63)
 _PORTS: Final = range(65536)
@@ -125,7 +128,7 @@ class ExactDecoder:
             return Refusal(piece.reason, piece.detail, sent)
         duplicate = _duplicate_key(piece)
         if duplicate is not None:
-            return Refusal(Reason.DUPLICATE_KEY, f"the key {duplicate!r}", sent)
+            return Refusal(Reason.DUPLICATE_KEY, f"the key {_short(duplicate)}", sent)
         row = ExactRow()
         members = _decode_object(piece)
         self._take(row, {key: bytes(raw).decode() for key, raw in members.items()})
@@ -319,6 +322,11 @@ def _duplicate_key(text: bytes) -> str | None:
             return key
         seen.add(key)
     return None
+
+
+def _short(key: str) -> str:
+    """A key as a reason may quote it: senders choose its length and characters."""
+    return ascii(key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 3] + "...")
 
 
 def _take_time(row: ExactRow, key: str, text: str) -> None:

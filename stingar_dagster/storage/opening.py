@@ -30,7 +30,7 @@ def open_store(url: str, setting: str, patience: Patience = PATIENCE) -> Store:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
         return LocalStore(Path(rest if separator else url).absolute(), rest if separator else url)
-    if "?" in rest or urlsplit(url).password:
+    if "?" in rest or _has_password(url):
         raise SettingsError(
             f"{setting}: write the address without a token or password; "
             "credentials go into the AZURE_STORAGE_* variables"
@@ -45,6 +45,13 @@ def open_store(url: str, setting: str, patience: Patience = PATIENCE) -> Store:
     if scheme in _AZURE:
         return AzureStore(fs, root, url, patience)
     return ObjectStore(fs, root, url)
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).password)
+    except ValueError:  # no address at all: said below
+        return False
 
 
 def _options(scheme: str, patience: Patience) -> dict[str, Any]:

@@ -12,9 +12,14 @@ URL_PATTERN: Final = r"""(?i)\b(?:https?|ftps?|tftp)://[^\s'"<>|;`\\^{}()\[\]]+"
 """A link as it stands in a command line: up to a blank, quote, bracket or shell separator."""
 
 HASH_PATTERN: Final = (
-    r"\b(?:[0-9a-f]{128}|[0-9a-f]{96}|[0-9a-f]{64}|[0-9a-f]{56}|[0-9a-f]{40}|[0-9a-f]{32})\b"
+    r"(?-u:\b)"
+    r"(?:[0-9a-f]{128}|[0-9a-f]{96}|[0-9a-f]{64}|[0-9a-f]{56}|[0-9a-f]{40}|[0-9a-f]{32})"
+    r"(?-u:\b)"
 )
-"""MD5, SHA-1 and the SHA-2 family in lower-case hexadecimal digits."""
+"""MD5, SHA-1 and the SHA-2 family in lower-case hexadecimal digits.
+
+Word boundaries of ASCII: those of Unicode send the engine a slow way where a text is not ASCII.
+"""
 
 
 def iso_time(microseconds: pl.Expr) -> pl.Expr:

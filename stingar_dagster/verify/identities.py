@@ -89,7 +89,7 @@ class Identities:
         """A capture's identities and bodies, by the reference decoder."""
         data = self._pipeline.landing.read(capture)
         if line.damage:
-            # The reference stops at the first broken block or reads it wrong; ours goes on after it.
+            # The reference stops at the first broken block or misreads it; ours goes on.
             limits = Limits.of_bodies(self._pipeline.settings.max_body_bytes)
             numbers = read_captures([data], limits=limits).records.sequence.tolist()
             bodies: list[bytes | None] = [None] * len(numbers)
