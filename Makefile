@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py)
+SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py storage_faults.py)
 
 .PHONY: demo test check soak fuzz audit bench-day bench-latency clean
 
@@ -17,7 +17,7 @@ demo: $(VENV)/ready  ## sample traffic and Dagster's UI on http://127.0.0.1:3000
 	$(BIN)/stingar demo
 
 test: $(VENV)/ready  ## the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/ready  ## style, types, import contracts, definitions
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ check: $(VENV)/ready  ## style, types, import contracts, definitions
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
 
 soak: $(VENV)/ready  ## the long versions of the tests of reliability: an hour or more
-	STINGAR_SOAK=1 $(BIN)/pytest $(SOAK)
+	STINGAR_SOAK=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --durations=10 $(SOAK)
 
 fuzz: $(VENV)/ready  ## ten minutes of each fuzzer
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'

@@ -243,8 +243,8 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(
-    max_examples=200 if SOAK else 8,
-    stateful_step_count=40 if SOAK else 10,
+    max_examples=100 if SOAK else 8,
+    stateful_step_count=30 if SOAK else 10,
     deadline=None,
     derandomize=SOAK,
     # A shorter story is worth minutes only to one who sits before it.

@@ -13,6 +13,7 @@ import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from click.testing import CliRunner, Result
 from stingar_dagster.cli import main
 from stingar_dagster.resources import PipelineResource
 from stingar_dagster.settings import Settings
+from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.reliability.hostile import CANARY, Case, cases, lost, read
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, capture, event
 
@@ -37,7 +39,7 @@ PATH = re.compile(
     r"stingar/(events|daily|quarantine|ledger|schema|segments|rollups|state)"
     r"(/(rejected|events|quarantine|daily|reopened|daily_[a-z]+|date=\d{4}-\d\d-\d\d|hour=\d\d))*"
     r"(/([a-z_]+|\d\d|date=\d{4}-\d\d-\d\d|[0-9a-fT-]{8,80})(\.(spark|duckdb|columns))?"
-    r"\.(json|parquet))"
+    r"\.(json|parquet|zip))"
 )
 
 
@@ -56,7 +58,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Every case in a capture of a landed hour of its own."""
-    site = Site.at(tmp_path_factory.mktemp("alone"))
+    one_table = replace(STINGAR, tables=STINGAR.tables[:1])
+    site = Site.at(tmp_path_factory.mktemp("alone"), one_table)
     pipeline = site.pipeline()
     for index, case in enumerate(CASES):
         start = NOON - index * HOUR

@@ -24,11 +24,11 @@ from click.testing import CliRunner
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster_shared.serdes import serialize_value
 from fsspec.implementations.memory import MemoryFileSystem
-from stingar_dagster_tests.conftest import azurite as azurite
 
 from stingar_dagster.cli import demo, main
 from stingar_dagster.errors import SettingsError
 from stingar_dagster.settings import load_settings
+from stingar_dagster_tests.conftest import azurite as azurite
 from stingar_dagster_tests.reliability.serving import asked, served
 from stingar_dagster_tests.support import NOON, Site, event
 
