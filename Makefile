@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py storage_faults.py)
 
-.PHONY: demo test check soak fuzz audit bench-day bench-latency clean
+.PHONY: demo test check soak fuzz audit bench bench-day bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,6 +37,10 @@ fuzz: $(VENV)/ready  ## ten minutes of each fuzzer
 audit: $(VENV)/ready  ## known vulnerabilities of the pinned dependencies; needs the Internet
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+bench: $(VENV)/ready  ## the pipeline against Spark, DuckDB, ClickHouse and the per-event loop; needs Java
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.bench
 
 bench-day: $(VENV)/ready  ## a day of events against a per-event loop
 	$(BIN)/python -m benchmarks.day

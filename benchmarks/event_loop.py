@@ -15,7 +15,7 @@ import base64
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,8 +35,12 @@ class Counts:
     summary: Summary = field(default_factory=Counter)
 
 
-def run(files: list[Path], out: Path) -> Counts:
-    """Writes `events/HOUR.json`, `bad.json` and `summary.json` under `out`."""
+def run(files: list[Path], out: Path, library: str = "json") -> Counts:
+    """Writes `events/HOUR.json`, `bad.json` and `summary.json` under `out`.
+
+    `library` is `json` or `orjson`.
+    """
+    loads, dumps = _codec(library)
     counts = Counts()
     hours: dict[str, list[str]] = defaultdict(list)
     bad: list[str] = []
@@ -48,7 +52,7 @@ def run(files: list[Path], out: Path) -> Counts:
                 assert isinstance(record, dict)
                 body = record["Body"]
                 try:
-                    event = json.loads(body)
+                    event = loads(body)
                     if not isinstance(event, dict):
                         raise ValueError("not one JSON object")
                 except (TypeError, ValueError) as error:
@@ -58,7 +62,7 @@ def run(files: list[Path], out: Path) -> Counts:
 
                 logged = _time(event.get("@timestamp"), record["EnqueuedTimeUtc"])
                 event["@timestamp"] = logged.isoformat(timespec="milliseconds")
-                hours[f"{logged:%Y-%m-%dT%H}"].append(json.dumps(event))
+                hours[f"{logged:%Y-%m-%dT%H}"].append(dumps(event))
 
                 counts.events += 1
                 day, sensor, app = f"{logged:%Y-%m-%d}", event.get("sensor"), event.get("app")
@@ -72,19 +76,27 @@ def run(files: list[Path], out: Path) -> Counts:
     return counts
 
 
-def run_parallel(files: list[Path], out: Path, processes: int) -> Counts:
+def run_parallel(files: list[Path], out: Path, processes: int, library: str = "json") -> Counts:
     """The same, each process with its share of the files and its own folder; one summary."""
     shares = [files[n::processes] for n in range(processes)]
     folders = [out / f"part-{n}" for n in range(processes)]
     total = Counts()
     with ProcessPoolExecutor(processes) as pool:
-        for counts in pool.map(run, shares, folders):
+        for counts in pool.map(run, shares, folders, [library] * processes):
             total.files += counts.files
             total.events += counts.events
             total.bad += counts.bad
             total.summary += counts.summary
     _write(out / "summary.json", _summary_lines(total.summary))
     return total
+
+
+def _codec(library: str) -> tuple[Callable[[bytes], Any], Callable[[Any], str]]:
+    if library == "json":
+        return json.loads, json.dumps
+    import orjson
+
+    return orjson.loads, lambda value: orjson.dumps(value).decode()
 
 
 def _time(stamp: object, enqueued: str) -> datetime:

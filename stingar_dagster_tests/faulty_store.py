@@ -1,4 +1,4 @@
-"""Stores that fail on request: a file system of fsspec, and a local store whose answers get lost.
+"""Stores that fail on request: a file system of fsspec, and stores that fail, stop or forget.
 
 `FaultyFileSystem` is what a bucket of any provider looks like to fsspec, held in memory. A `Plan`
 says which request is hit and how. Not here: faults of a network (`proxy`), and faults that the
@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar, Final, TypeVar
 
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 
 from stingar_dagster.errors import Conflict, StoreUnavailable
-from stingar_dagster.storage.base import ANY_VERSION, Expected
+from stingar_dagster.storage import Entry, Store
+from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
 from stingar_dagster.storage.local import LocalStore
 
 T = TypeVar("T")
@@ -156,6 +158,81 @@ def _error(fault: Fault, path: str) -> OSError:
 
 
 fsspec.register_implementation("faulty", FaultyFileSystem, clobber=True)
+
+
+class PassingStore:
+    """Passes every call on through one method."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.url = store.url
+
+    def read(self, path: str) -> bytes:
+        return self._call("read", path)  # type: ignore[no-any-return]
+
+    def etag(self, path: str) -> str | None:
+        return self._call("etag", path)  # type: ignore[no-any-return]
+
+    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
+        self._call("write", path, data, expected)
+
+    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
+        self._call("remove", path, expected)
+
+    def find(self, folder: str) -> list[Entry]:
+        return self._call("find", folder)  # type: ignore[no-any-return]
+
+    def children(self, folder: str) -> tuple[list[str], list[Entry]]:
+        return self._call("children", folder)  # type: ignore[no-any-return]
+
+    def describe(self, path: str) -> str:
+        return self._store.describe(path)
+
+    def _call(self, call: str, *rest: Any) -> Any:
+        return getattr(self._store, call)(*rest)
+
+
+class FailingStore(PassingStore):
+    """Can't be reached at a share of calls, before or after they did their work."""
+
+    def __init__(self, store: Store, share: float, seed: int) -> None:
+        super().__init__(store)
+        self._share = share
+        self._random = Random(seed)
+
+    def _call(self, call: str, *rest: Any) -> Any:
+        fails = self._random.random() < self._share
+        if fails and self._random.random() < 0.5:
+            raise StoreUnavailable("the store is away")
+        result = super()._call(call, *rest)
+        if fails:
+            raise StoreUnavailable("the store's answer is lost")
+        return result
+
+
+class DyingStore(LocalStore):
+    """Stops its process before it changes anything more than so many times."""
+
+    def __init__(self, root: Path, changes: int) -> None:
+        super().__init__(root, str(root))
+        self.left = changes
+
+    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
+        self._change()
+        super().write(path, data, expected)
+
+    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
+        self._change()
+        super().remove(path, expected)
+
+    def _change(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Stopped
+
+
+class Stopped(BaseException):
+    """Not an Exception, so that nothing in between can make up for it."""
 
 
 class ForgetfulStore(LocalStore):

@@ -21,7 +21,8 @@ from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.storage import open_store
 from stingar_dagster.verify import verify
-from stingar_dagster_tests.faults import FORK, Death, FailingStore, run_until_killed
+from stingar_dagster_tests.faulty_store import FailingStore
+from stingar_dagster_tests.processes import FORK, Death, run_until_killed
 from stingar_dagster_tests.support import HOUR, MINUTE, SOAK, Site, capture
 
 START: Final = datetime(2026, 11, 2, tzinfo=UTC)

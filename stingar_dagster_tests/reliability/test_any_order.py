@@ -23,9 +23,8 @@ from stingar_dagster.lake import backlog
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.lake.quarantine import read_quarantine
 from stingar_dagster.pipeline import Pipeline
-from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
-from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.streams import STINGAR
+from stingar_dagster_tests.faulty_store import DyingStore, Stopped
 from stingar_dagster_tests.support import (
     HOUR,
     MINUTE,
@@ -56,31 +55,6 @@ bodies = st.sampled_from(
     ]
 )
 Body = Callable[[datetime], bytes | None]
-
-
-class DyingStore(LocalStore):
-    """Stops its process before it changes anything more than so many times."""
-
-    def __init__(self, root: Path, changes: int) -> None:
-        super().__init__(root, str(root))
-        self.left = changes
-
-    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
-        self._change()
-        super().write(path, data, expected)
-
-    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
-        self._change()
-        super().remove(path, expected)
-
-    def _change(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Stopped
-
-
-class Stopped(BaseException):
-    """Not an Exception, so that nothing in between can make up for it."""
 
 
 class AnyOrder(RuleBasedStateMachine):

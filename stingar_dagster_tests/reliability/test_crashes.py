@@ -18,7 +18,7 @@ import pytest
 from stingar_dagster.lake import segments
 from stingar_dagster.storage import local, open_store
 from stingar_dagster.streams import STINGAR
-from stingar_dagster_tests.faults import FORK, Death, When, run_until_killed
+from stingar_dagster_tests.processes import FORK, Death, When, run_until_killed
 from stingar_dagster_tests.support import HOUR, NOON, SOAK, Site, event
 
 SECONDS_TO_DIE: Final = 60

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stingar_dagster.streams import STINGAR
-from stingar_dagster_tests.faults import FORK, Racer
+from stingar_dagster_tests.processes import FORK, Racer
 from stingar_dagster_tests.support import HOUR, NOON, SOAK, Site, pending
 
 TWO_TABLES = replace(STINGAR, tables=STINGAR.tables[:2])

@@ -1,7 +1,7 @@
-"""Stores that fail on purpose, for tests that kill real processes.
+"""Processes that tests start: some are killed on the way, some race with each other.
 
-Imported by those processes too, so nothing here may need pytest. Not here: faults of a network or
-a file system, which tests put under the real store.
+Imported by those processes too, so nothing here may need pytest. Not here: stores that fail while
+their process lives on (`faulty_store`).
 """
 
 import itertools
@@ -16,52 +16,19 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
 
-from stingar_dagster.errors import StoreUnavailable
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.pipeline import Pipeline
-from stingar_dagster.storage import Entry, Store, local, open_store
-from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
+from stingar_dagster.storage import Store, local, open_store
+from stingar_dagster_tests.faulty_store import PassingStore
 from stingar_dagster_tests.support import MINUTE, Site, event
 
 FORK: Final = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["stingar_dagster_tests.faults"])
+FORK.set_forkserver_preload(["stingar_dagster_tests.processes"])
 """Starts processes that have everything imported already. They have the environment of the first
 one, so tests pass theirs on."""
 
 When = Literal["before", "within", "after"]
 """Within: on a local disk, between a temporary file and the rename that makes it an object."""
-
-
-class PassingStore:
-    """Passes every call on through one method."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.url = store.url
-
-    def read(self, path: str) -> bytes:
-        return self._call("read", path)  # type: ignore[no-any-return]
-
-    def etag(self, path: str) -> str | None:
-        return self._call("etag", path)  # type: ignore[no-any-return]
-
-    def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
-        self._call("write", path, data, expected)
-
-    def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
-        self._call("remove", path, expected)
-
-    def find(self, folder: str) -> list[Entry]:
-        return self._call("find", folder)  # type: ignore[no-any-return]
-
-    def children(self, folder: str) -> tuple[list[str], list[Entry]]:
-        return self._call("children", folder)  # type: ignore[no-any-return]
-
-    def describe(self, path: str) -> str:
-        return self._store.describe(path)
-
-    def _call(self, call: str, *rest: Any) -> Any:
-        return getattr(self._store, call)(*rest)
 
 
 @dataclass(frozen=True)
@@ -131,24 +98,6 @@ class DawdlingStore(PassingStore):
         if call in ("write", "remove"):
             time.sleep(self._random.choice((0, 0, 0.005, 0.03)))
         return super()._call(call, *rest)
-
-
-class FailingStore(PassingStore):
-    """Can't be reached at a share of calls, before or after they did their work."""
-
-    def __init__(self, store: Store, share: float, seed: int) -> None:
-        super().__init__(store)
-        self._share = share
-        self._random = Random(seed)
-
-    def _call(self, call: str, *rest: Any) -> Any:
-        fails = self._random.random() < self._share
-        if fails and self._random.random() < 0.5:
-            raise StoreUnavailable("the store is away")
-        result = super()._call(call, *rest)
-        if fails:
-            raise StoreUnavailable("the store's answer is lost")
-        return result
 
 
 @dataclass(frozen=True)
