@@ -7,6 +7,7 @@ read, and `events`, those it wrote. What each is let off stands in `LET_OFF`; no
 duplicates, types every field, keeps a ledger or can prove anything.
 """
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -66,10 +67,9 @@ def duckdb(place: Path, out: Path) -> dict[str, int]:
 
 
 def chdb(place: Path, out: Path) -> dict[str, int]:
-    from chdb import session
-
+    session: Any = importlib.import_module("chdb.session")
     out.mkdir(parents=True, exist_ok=True)
-    clickhouse: Any = session.Session()  # type: ignore[no-untyped-call]
+    clickhouse = session.Session()
     columns = ", ".join(f"`{name}` Nullable(String)" for name in _COLUMNS)
     settings = f"SETTINGS max_threads={PROCESSES}, input_format_skip_unknown_fields=1"
     clickhouse.query(
