@@ -319,6 +319,14 @@ def test_verify_says_what_it_counted_and_that_it_holds(done: Site) -> None:
     )
 
 
+def test_verify_again_holds_and_writes_nothing(done: Site) -> None:
+    before = done.versions("")
+    result = stingar("verify", "--again")
+    assert result.exit_code == 0
+    assert "It holds." in result.output
+    assert done.versions("") == before
+
+
 def test_verify_as_json_is_the_whole_balance(done: Site) -> None:
     report = json.loads(stingar("verify", "--json").stdout)
     assert report["holds"] is True

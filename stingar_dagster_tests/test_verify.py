@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from stingar_dagster.capture.container import read_header, split_blocks
 from stingar_dagster.samples.traffic import traffic
+from stingar_dagster.streams import STINGAR
 from stingar_dagster.verify import Proof, verify
 from stingar_dagster.verify.identities import events_in
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, capture, event, lines
@@ -275,6 +278,43 @@ def test_a_daily_table_removed_is_found(ran: Site) -> None:
     table = "daily/daily_summary/date=2022-05-18/daily_summary.json"
     (Path(ran.lake) / "stingar" / table).unlink()
     assert kinds(proof_of(ran)) == ["daily"]
+
+
+def test_a_table_that_counts_wrong_is_found_by_a_recount_that_does_not(site: Site) -> None:
+    summary = STINGAR.table("daily_summary")
+    wrong = replace(summary, partial=(pl.lit(1).alias("events"), *summary.partial[1:]))
+    site.stream = replace(STINGAR, tables=(wrong,))
+    site.run()
+    proof = proof_of(site)
+    assert kinds(proof) == ["daily"]
+    assert "1 rows that a recount does not have, 1 that it has" in proof.problems[0].detail
+
+
+def test_lines_in_another_order_are_found_by_doing_it_again(ran: Site) -> None:
+    rewrite(ran, EVENTS, lambda old: old[::-1])
+    assert proof_of(ran).holds
+    before = ran.versions("")
+    proof = verify(ran.pipeline(), again=True)
+    assert [(p.kind, p.place) for p in proof.problems] == [("unstable", f"stingar/{EVENTS}")]
+    assert ran.versions("") == before
+
+
+def test_an_object_that_nothing_leads_to_is_found_by_doing_it_again(ran: Site) -> None:
+    day = "daily/daily_commands/date=2022-05-19/daily_commands.json"
+    file = Path(ran.lake, "stingar", day)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"")
+    proof = verify(ran.pipeline(), again=True)
+    assert ("unstable", f"stingar/{day}") in [(p.kind, p.place) for p in proof.problems]
+
+
+def test_what_another_code_version_cleaned_is_not_done_again(ran: Site) -> None:
+    ran.stream = replace(STINGAR, code_version="next")
+    proof = verify(ran.pipeline(), again=True)
+    assert proof.holds
+    assert proof.notes == [
+        "2 landed hours were cleaned by another code version; they were not done again"
+    ]
 
 
 def test_a_capture_that_never_landed_leaves_a_gap(site: Site) -> None:

@@ -86,6 +86,8 @@ class AzureStore(ObjectStore):
             try:
                 sync(self.fs.loop, self._delete, path, expected)
             except ResourceModifiedError as error:
+                if self.etag(path) is None:
+                    return  # a condition on what is not there fails, too
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
     async def _delete(self, path: str, expected: str) -> None:

@@ -4,6 +4,7 @@ For doing a step again to see whether it comes to the same bytes. Of what is wri
 differences are kept, so doing everything again takes no more memory than what differs.
 """
 
+from datetime import UTC, datetime
 from hashlib import blake2b
 
 from stingar_dagster.errors import Conflict
@@ -64,7 +65,7 @@ class OverlayStore:
             if path.startswith(inside):
                 found.pop(path, None)
                 if data is not None:
-                    found[path] = Entry(path, _etag(data), len(data), None)
+                    found[path] = Entry(path, _etag(data), len(data), datetime.now(UTC))
         return [found[path] for path in sorted(found)]
 
     def children(self, folder: str) -> tuple[list[str], list[Entry]]:

@@ -45,6 +45,21 @@ def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(store: Store)
         store.write("a", b"fourth", expected=seen)
 
 
+def test_an_object_is_removed_only_if_it_is_the_one_that_was_seen(store: Store) -> None:
+    store.write("a", b"first")
+    seen = store.etag("a")
+    assert seen is not None
+    store.write("a", b"second")
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        store.remove("a", expected=seen)
+    assert store.read("a") == b"second"
+    now = store.etag("a")
+    assert now is not None
+    for _ in range(2):
+        store.remove("a", expected=now)
+    assert store.etag("a") is None
+
+
 def test_a_version_from_a_listing_is_as_good_as_one_asked_for(store: Store) -> None:
     store.write("a", b"first")
     (entry,) = store.find("")

@@ -1,4 +1,4 @@
-"""What every store promises, tried on a local folder and on one of fsspec's object stores."""
+"""What every store promises: a local folder, one of fsspec's object stores, and an overlay."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +8,14 @@ import pytest
 
 from stingar_dagster.errors import Conflict
 from stingar_dagster.storage import Store, open_store
+from stingar_dagster.storage.overlay import OverlayStore
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "overlay"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "folder":
-        yield open_store(str(tmp_path / "root"), "STINGAR_LAKE")
+    folder = open_store(str(tmp_path / "root"), "STINGAR_LAKE")
+    if request.param != "memory":
+        yield OverlayStore(folder) if request.param == "overlay" else folder
         return
     yield open_store("memory://promises/root", "STINGAR_LAKE")
     memory = fsspec.filesystem("memory")
@@ -105,3 +107,48 @@ def test_a_removed_object_leaves_nothing_behind(store: Store) -> None:
 
 def test_an_address_is_fit_for_messages(store: Store) -> None:
     assert store.describe("a/b").endswith("/root/a/b")
+
+
+def test_an_object_is_removed_only_if_it_is_the_one_that_was_seen(store: Store) -> None:
+    store.write("a", b"first")
+    seen = store.etag("a")
+    assert seen is not None
+    store.write("a", b"second")
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        store.remove("a", expected=seen)
+    assert store.read("a") == b"second"
+    now = store.etag("a")
+    assert now is not None
+    store.remove("a", expected=now)
+    assert store.etag("a") is None
+    store.remove("a", expected=now)
+
+
+# ---- an overlay
+
+
+def test_an_overlay_shows_what_is_below_it_and_changes_nothing_there(tmp_path: Path) -> None:
+    below = open_store(str(tmp_path / "root"), "STINGAR_LAKE")
+    below.write("a/kept", b"kept")
+    below.write("a/changed", b"before")
+    below.write("a/removed", b"removed")
+    overlay = OverlayStore(below)
+    overlay.write("a/changed", b"after")
+    overlay.write("a/new", b"new")
+    overlay.remove("a/removed")
+    assert [entry.path for entry in overlay.find("a")] == ["a/changed", "a/kept", "a/new"]
+    assert [overlay.read(entry.path) for entry in overlay.find("a")] == [b"after", b"kept", b"new"]
+    assert overlay.differences == {"a/changed": b"after", "a/new": b"new", "a/removed": None}
+    assert [entry.path for entry in below.find("a")] == ["a/changed", "a/kept", "a/removed"]
+    assert below.read("a/changed") == b"before"
+
+
+def test_an_overlay_remembers_only_what_differs(tmp_path: Path) -> None:
+    below = open_store(str(tmp_path / "root"), "STINGAR_LAKE")
+    below.write("a", b"same")
+    overlay = OverlayStore(below)
+    overlay.write("a", b"other")
+    overlay.write("a", b"same")
+    overlay.write("b", b"new")
+    overlay.remove("b")
+    assert overlay.differences == {}
