@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stingar_dagster.errors import Conflict, StoreDenied
+from stingar_dagster.errors import StoreDenied
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
 from stingar_dagster.streams import STINGAR
@@ -23,41 +23,6 @@ def store(container: str) -> Store:
 @pytest.mark.parametrize("scheme", ["az", "abfs", "abfss"])
 def test_azures_schemes_get_real_compare_and_swap(container: str, scheme: str) -> None:
     assert isinstance(open_store(f"{scheme}://{container}/lake", "STINGAR_LAKE"), AzureStore)
-
-
-def test_an_object_is_made_only_where_there_is_none(store: Store) -> None:
-    store.write("a/b", b"first", expected=None)
-    with pytest.raises(Conflict, match="replaced meanwhile"):
-        store.write("a/b", b"second", expected=None)
-    assert store.read("a/b") == b"first"
-
-
-def test_an_object_is_replaced_only_if_it_is_the_one_that_was_seen(store: Store) -> None:
-    store.write("a", b"first")
-    seen = store.etag("a")
-    assert seen is not None
-    store.write("a", b"second", expected=seen)
-    with pytest.raises(Conflict, match="replaced meanwhile"):
-        store.write("a", b"third", expected=seen)
-    assert store.read("a") == b"second"
-    store.remove("a")
-    with pytest.raises(Conflict):
-        store.write("a", b"fourth", expected=seen)
-
-
-def test_an_object_is_removed_only_if_it_is_the_one_that_was_seen(store: Store) -> None:
-    store.write("a", b"first")
-    seen = store.etag("a")
-    assert seen is not None
-    store.write("a", b"second")
-    with pytest.raises(Conflict, match="replaced meanwhile"):
-        store.remove("a", expected=seen)
-    assert store.read("a") == b"second"
-    now = store.etag("a")
-    assert now is not None
-    for _ in range(2):
-        store.remove("a", expected=now)
-    assert store.etag("a") is None
 
 
 def test_a_version_from_a_listing_is_as_good_as_one_asked_for(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What every store promises: a local folder, one of fsspec's object stores, and an overlay."""
+"""What every store promises: a local folder, fsspec's object stores, Azure, and an overlay."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +11,18 @@ from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.overlay import OverlayStore
 
 
-@pytest.fixture(params=["folder", "memory", "overlay"])
+@pytest.fixture(params=["folder", "memory", "azure", "overlay"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     folder = open_store(str(tmp_path / "root"), "STINGAR_LAKE")
-    if request.param != "memory":
-        yield OverlayStore(folder) if request.param == "overlay" else folder
+    if request.param == "folder":
+        yield folder
+        return
+    if request.param == "overlay":
+        yield OverlayStore(folder)
+        return
+    if request.param == "azure":
+        container = request.getfixturevalue("container")
+        yield open_store(f"az://{container}/root", "STINGAR_LAKE")
         return
     yield open_store("memory://promises/root", "STINGAR_LAKE")
     memory = fsspec.filesystem("memory")
