@@ -207,6 +207,20 @@ def test_what_lands_and_is_published_meanwhile_is_not_invented(ran: Site) -> Non
     assert proof_of(ran).holds
 
 
+def test_what_comes_while_it_looks_is_neither_gone_nor_pending(ran: Site) -> None:
+    def go_on(done: int, total: int) -> None:
+        if done == 0:
+            ran.put([event(FIVE)], first=7, start=FIVE + 50 * MINUTE)
+            ran.run()
+            ran.put([event(FIVE)], first=8, start=FIVE + 51 * MINUTE)
+
+    proof = verify(ran.pipeline(), progress=go_on)
+    assert kinds(proof) == []
+    assert proof.notes == []
+    assert proof.total("captured") == 8
+    assert kinds(proof_of(ran))[0] == "pending"
+
+
 # ---- it does not hold
 
 

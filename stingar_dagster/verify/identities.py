@@ -54,8 +54,9 @@ class Identities:
         here = set()
         listed = {capture.name.path for capture in captures}
         if ledger.lines.keys() - listed:
-            # Gone since it was landed, or come since landing was listed.
-            captures = [c for c in self._pipeline.landing.hour(hour) if self._carries(c)]
+            # Gone since it was landed, or come, and landed, since landing was listed.
+            known = listed | ledger.lines.keys()
+            captures = [c for c in self._pipeline.landing.hour(hour) if c.name.path in known]
         for capture in captures:
             line = ledger.lines.get(capture.name.path)
             if line is None or line.etag != capture.etag:
@@ -81,9 +82,6 @@ class Identities:
         published = self._published.identities(ledger.segments())
         self._balance(hour, captured, published)
         self._identities.append(captured.select("source", "sequence").unique())
-
-    def _carries(self, capture: Capture) -> bool:
-        return self._lake.stream.carries(capture.name.event_hub)
 
     def _read(self, capture: Capture, line: LedgerLine) -> pl.DataFrame:
         """A capture's identities and bodies, by the reference decoder."""
