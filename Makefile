@@ -26,7 +26,7 @@ check: $(VENV)/ready  ## style, types, import contracts, definitions
 	$(BIN)/lint-imports
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
 
-soak: $(VENV)/ready  ## the long versions of the tests of reliability: an hour or more
+soak: $(VENV)/ready  ## the long versions of the tests of reliability: 45 minutes on two cores
 	STINGAR_SOAK=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --durations=10 $(SOAK)
 
 fuzz: $(VENV)/ready  ## ten minutes of each fuzzer
