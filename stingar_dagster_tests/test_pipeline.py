@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stingar_dagster.capture.container import read_header, split_blocks
-from stingar_dagster.lake import backlog
+from stingar_dagster.capture.writer import CaptureRecord, encode_capture
+from stingar_dagster.lake import backlog, hours
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.lake.quarantine import read_quarantine
 from stingar_dagster.samples.traffic import traffic
@@ -221,11 +222,44 @@ def test_the_same_capture_under_another_name_is_published_once(site: Site) -> No
     assert row["events"] == 2
 
 
+def test_an_hour_is_published_alike_however_much_of_it_is_worked_on_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_traffic(site, 2)
+    blob = capture([event(NOON), event(NOON + MINUTE)])
+    for minute in (31, 32):
+        site.put_blob(blob, start=NOON + minute * MINUTE)
+    site.run()
+    before = site.tree("events"), site.tree("rollups"), site.tree("daily")
+    assert site.duplicates() >= 2
+    monkeypatch.setattr(hours, "_SLICE", 7)
+    for path in (*site.tree("state/events"), *site.tree("state/daily")):
+        site.pipeline().lake.store.remove(path)
+    site.run()
+    assert (site.tree("events"), site.tree("rollups"), site.tree("daily")) == before
+
+
 def test_equal_bodies_are_different_events(site: Site) -> None:
     site.put([event(NOON)] * 5)
     site.run()
     assert len(site.events()) == 5
     assert site.duplicates() == 0
+
+
+@pytest.mark.parametrize("odd_one_first", [True, False])
+def test_of_two_records_with_one_number_the_first_of_the_file_is_published(
+    site: Site, odd_one_first: bool
+) -> None:
+    # A port that is no number sends its body the exact way.
+    bodies = [event(NOON, app="odd", dest_port="ssh"), event(NOON, app="usual")]
+    bodies = bodies if odd_one_first else bodies[::-1]
+    records = [
+        CaptureRecord(sequence_number=7, offset="0", enqueued=NOON, body=body) for body in bodies
+    ]
+    site.put_blob(encode_capture(records))
+    site.run()
+    assert [row["app"] for row in site.events()] == ["odd" if odd_one_first else "usual"]
+    assert site.duplicates() == 1
 
 
 def test_a_late_event_reopens_its_hour_and_day_and_nothing_else(site: Site) -> None:

@@ -6,7 +6,7 @@ duplicates, hours and files (`lake`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,13 +14,17 @@ import msgspec
 import polars as pl
 
 from stingar_dagster.capture.records import NO_TIME, Records
-from stingar_dagster.cleaning.columns import list_column, without_empty
+from stingar_dagster.cleaning.columns import list_column
 from stingar_dagster.cleaning.exact import ExactDecoder, ExactRow, json_object
 from stingar_dagster.cleaning.gate import Gate, Rows
 from stingar_dagster.cleaning.reasons import Rejected
-from stingar_dagster.cleaning.times import USUAL, is_exact, parse_column
+from stingar_dagster.cleaning.times import USUAL, parse_column
 from stingar_dagster.streams.expressions import iso_time
 from stingar_dagster.streams.stream import FieldKind, Stream
+
+_SLICE: Final = 32_768
+"""Records that are cleaned at once: their columns stay in the processor's cache, and memory does
+not grow with a capture."""
 
 _AHEAD_US: Final = 24 * 3_600_000_000
 """An event's own time may lie so far after it was received; clocks are wrong, not events."""
@@ -64,7 +68,24 @@ class Cleaner:
 
     def clean(self, records: Records, landed_hour: datetime) -> Cleaned:
         """Clean the records of captures of one landed hour."""
-        return self.clean_rows(self.gate.decode(records), records, landed_hour)
+        parts = [
+            self._clean_slice(records, start, landed_hour)
+            for start in range(0, max(len(records), 1), _SLICE)
+        ]
+        return Cleaned(
+            pl.concat([part.events for part in parts], how="vertical"),
+            [item for part in parts for item in part.rejected],
+        )
+
+    def _clean_slice(self, records: Records, start: int, landed_hour: datetime) -> Cleaned:
+        rows = records.slice(start, start + _SLICE)
+        cleaned = self.clean_rows(self.gate.decode(rows), rows, landed_hour)
+        if start == 0:
+            return cleaned
+        return Cleaned(
+            cleaned.events.with_columns(pl.col("record") + start),
+            [replace(item, record=item.record + start) for item in cleaned.rejected],
+        )
 
     def clean_rows(self, rows: Rows, records: Records, landed_hour: datetime) -> Cleaned:
         """The column work on decoded rows."""
@@ -88,7 +109,7 @@ class Cleaner:
                 *(
                     list_column(item, rows.raws[item.name])
                     if item.name in rows.raws
-                    else without_empty(rows.values[item.name])
+                    else rows.values[item.name]
                     for item in self.stream.fields
                     if item.kind is not FieldKind.FREE
                 ),
@@ -108,8 +129,9 @@ class Cleaner:
             for name in self.stream.time_fields
             if rows.values[name].null_count() < len(rows.values[name])
         ]
-        texts = {name: without_empty(rows.values[name]) for name in present}
-        own = [parse_column(texts[name]).alias(f"own {n}") for n, name in enumerate(present)]
+        texts = {name: rows.values[name] for name in present}
+        times = {name: parse_column(text) for name, text in texts.items()}
+        own = [times[name].us.alias(f"own {n}") for n, name in enumerate(present)]
         candidates = [
             pl.when(pl.col(f"own {n}").is_between(start, latest)).then(f"own {n}")
             for n in range(len(present))
@@ -126,31 +148,32 @@ class Cleaner:
             .then(pl.when(received).then(pl.lit("enqueued")).otherwise(pl.lit("landed")))
             .alias("time_source"),
         )
-        extra = _extra(timed["chosen"], texts, rows)
+        exact = {name: time.exact for name, time in times.items()}
+        extra = _extra(timed["chosen"], texts, exact, rows)
         return timed.drop([series.name for series in own], "own", "chosen").with_columns(extra)
 
 
-def _extra(chosen: pl.Series, texts: dict[str, pl.Series], rows: Rows) -> pl.Series:
+def _extra(
+    chosen: pl.Series, texts: dict[str, pl.Series], exact: dict[str, pl.Series], rows: Rows
+) -> pl.Series:
     """The JSON object of each event that has something to keep."""
-    members = (
-        [
-            json_object(rows.extra[index])[1:-1] if index in rows.extra else None
-            for index in range(len(chosen))
-        ]
-        if rows.extra
-        else [None] * len(chosen)
-    )
-    pieces: list[pl.Series] = [pl.Series("kept", members, dtype=pl.String)]
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(chosen))
+    pieces: list[pl.Series] = []
+    if rows.extra:
+        members = [json_object(kept)[1:-1] for kept in rows.extra.values()]
+        # `scatter` changes the column it is called on.
+        pieces.append(nothing.clone().scatter(list(rows.extra), members).alias("kept"))
     for place, (name, text) in enumerate(texts.items()):
-        kept = text.is_not_null() & ~((chosen == place) & _exact(text))
+        kept = text.is_not_null() & ~((chosen == place) & exact[name])
         odd = [index for index, names in rows.odd_times.items() if name in names]
         if odd:
             kept = kept.scatter(odd, False)
         if kept.any():
             key = msgspec.json.encode(name).decode()
-            pieces.append((key + ":" + _json_texts(text)).set(~kept, None).alias(name))
-    if len(pieces) == 1 and not rows.extra:
-        return pl.Series("extra", [None], dtype=pl.String).new_from_index(0, len(chosen))
+            quoted = key + ":" + _json_texts(text.filter(kept))
+            pieces.append(nothing.clone().scatter(kept.arg_true(), quoted).alias(name))
+    if not pieces:
+        return nothing.alias("extra")
     joined = pl.concat_str([pl.col(p.name) for p in pieces], separator=",", ignore_nulls=True)
     return (
         pl.DataFrame(pieces)
@@ -158,10 +181,6 @@ def _extra(chosen: pl.Series, texts: dict[str, pl.Series], rows: Rows) -> pl.Ser
         .to_series()
         .alias("extra")
     )
-
-
-def _exact(text: pl.Series) -> pl.Series:
-    return pl.select(is_exact(pl.lit(text))).to_series().fill_null(False)
 
 
 def _json_texts(text: pl.Series) -> pl.Series:
@@ -188,7 +207,7 @@ def count_before(bodies: Iterable[bytes], stream: Stream, start: datetime) -> in
         if isinstance(event, ExactRow)
         for text in event.times.values()
     ]
-    parsed = parse_column(pl.Series(times, dtype=pl.String))
+    parsed = parse_column(pl.Series(times, dtype=pl.String)).us
     return int((parsed < _microseconds(start)).sum())
 
 

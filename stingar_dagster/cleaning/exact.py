@@ -22,6 +22,9 @@ MAX_DEPTH: Final = 100
 ORIGINAL_BODY: Final = "original_body"
 """Key in `extra` that keeps a body whose text had to be changed to be decoded."""
 
+ENVELOPE: Final = "records"
+"""The one key of a body that holds a list of events, as Azure diagnostics send it."""
+
 _LONGEST_KEY: Final = 40
 """Of a key so many characters are quoted."""
 
@@ -254,9 +257,9 @@ def _pieces(body: bytes) -> Iterator[tuple[int, bytes | Refusal]]:
         else:
             yield from _line_pieces(body, error)
         return
-    envelope = list(members) == ["records"] and bytes(members["records"]).startswith(b"[")
+    envelope = list(members) == [ENVELOPE] and bytes(members[ENVELOPE]).startswith(b"[")
     if envelope and _duplicate_key(body) is None:
-        yield from _list_pieces(bytes(members["records"]), body)
+        yield from _list_pieces(bytes(members[ENVELOPE]), body)
     else:
         yield -1, body
 

@@ -1,16 +1,20 @@
 """Time stamps in all the forms that senders write, to epoch microseconds.
 
-The usual form is parsed as a column; the rest value by value with `parse_time`, which gives the
-same for every text that both accept. Not here: which of a body's fields is its time, and what
+Texts of the form that most senders write are read digit by digit, all at once; other ISO 8601 by
+polars, as a column; the rest value by value with `parse_time`, which gives the same for every text
+that more than one of them accepts. Not here: which of a body's fields is its time, and what
 stands in for a missing one (`clean`).
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 USUAL: Final = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?$"
 """ISO 8601 with a `T`; no zone means UTC. Texts of this form need no escaping in JSON."""
@@ -19,6 +23,9 @@ _FINER_THAN_MS: Final = r"\.\d{3}\d*[1-9]"
 _ZONE: Final = r"(?:Z|[+-]\d{2}:?\d{2})$"
 _YEARS: Final = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """Microseconds of the years 1 to 9999, what Python's datetime can hold."""
+_MILLISECONDS: Final = "0000-00-00T00:00:00.000Z"
+_DIGITS: Final = [place for place, c in enumerate(_MILLISECONDS) if c == "0"]
+_SEPARATORS: Final = [(place, ord(c)) for place, c in enumerate(_MILLISECONDS) if c != "0"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,30}))? ?"
@@ -28,12 +35,75 @@ _ISO: Final = re.compile(
 _NUMBER: Final = re.compile(r"(-?\d{1,20})(?:\.(\d{1,30}))?", re.ASCII)
 
 
-def parse_column(texts: pl.Series) -> pl.Series:
-    """Epoch microseconds (Int64) of time stamps as text; null where a text is no time stamp.
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Time stamps of a column of texts.
 
-    Args:
-        texts: String column of any length; nulls stay null.
+    Attributes:
+        us: epoch microseconds (Int64); null where a text is no time stamp.
+        exact: whether publishing the time in milliseconds keeps all that the text says (Boolean).
     """
+
+    us: pl.Series
+    exact: pl.Series
+
+
+def parse_column(texts: pl.Series) -> Times:
+    """The times of a String column of any length; nulls stay null."""
+    rows, microseconds = _in_milliseconds(texts)
+    if len(rows) == len(texts):
+        return Times(pl.Series(microseconds), pl.repeat(True, len(texts), eager=True))
+    rest = texts.is_not_null().to_numpy().copy()
+    rest[rows] = False
+    others = np.flatnonzero(rest)
+    us = np.zeros(len(texts), dtype=np.int64)
+    known, exact = np.zeros((2, len(texts)), dtype=np.bool_)
+    us[rows], known[rows], exact[rows] = microseconds, True, True
+    if others.size:
+        text = texts.gather(pl.Series(others))
+        parsed = _parse(text)
+        us[others], known[others] = parsed.fill_null(0), parsed.is_not_null()
+        exact[others] = _are_exact(text)
+    return Times(
+        pl.select(pl.when(pl.lit(pl.Series(known))).then(pl.lit(pl.Series(us)))).to_series(),
+        pl.Series(exact),
+    )
+
+
+def _in_milliseconds(texts: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which texts are of the form 2026-05-19T03:00:00.123Z, and their epoch microseconds."""
+    of_length = texts.str.len_bytes() == len(_MILLISECONDS)
+    rows = np.flatnonzero(of_length.fill_null(False).to_numpy())
+    if not rows.size:
+        return rows, rows
+    joined = texts.gather(pl.Series(rows)).str.join("").item().encode()
+    table = np.frombuffer(joined, np.uint8).reshape(-1, len(_MILLISECONDS)).T
+    digits = np.ascontiguousarray(table[_DIGITS]) - np.uint8(ord("0"))
+    fits = (digits < 10).all(axis=0)
+    for place, character in _SEPARATORS:
+        fits &= table[place] == character
+    number = digits.astype(np.int64)
+    year = ((number[0] * 10 + number[1]) * 10 + number[2]) * 10 + number[3]
+    month, day, hour, minute, second = (number[n] * 10 + number[n + 1] for n in range(4, 14, 2))
+    millisecond = (number[14] * 10 + number[15]) * 10 + number[16]
+    fits &= (year > 0) & (month > 0) & (month <= 12) & (day > 0)
+    fits &= (hour < 24) & (minute < 60) & (second < 60)
+    months = np.where(fits, (year - 1970) * 12 + month - 1, 0)
+    first_day, next_first_day = _first_day(months), _first_day(months + 1)
+    fits &= first_day + day <= next_first_day
+    seconds = (first_day + day - 1) * 86400 + hour * 3600 + minute * 60 + second
+    kept = np.flatnonzero(fits)
+    return rows[kept], (seconds[kept] * 1000 + millisecond[kept]) * 1000
+
+
+def _first_day(months: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Days from the epoch to the first of each month, counted from January 1970."""
+    days: NDArray[np.int64] = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
+    return days
+
+
+def _parse(texts: pl.Series) -> pl.Series:
+    """Epoch microseconds of texts of any form."""
     text = pl.col("text")
     usual = pl.when(text.str.contains(USUAL)).then(
         pl.when(text.str.contains(_ZONE)).then(text).otherwise(text + "Z")
@@ -52,9 +122,10 @@ def parse_column(texts: pl.Series) -> pl.Series:
     return joined.select(pl.coalesce("us", "slow")).to_series().rename("us")
 
 
-def is_exact(text: pl.Expr) -> pl.Expr:
-    """Whether publishing a text's time in milliseconds keeps all it says."""
-    return text.str.contains(USUAL) & ~text.str.contains(_FINER_THAN_MS)
+def _are_exact(texts: pl.Series) -> pl.Series:
+    text = pl.col("text")
+    usual = text.str.contains(USUAL) & ~text.str.contains(_FINER_THAN_MS)
+    return pl.DataFrame({"text": texts}).select(usual.fill_null(False)).to_series()
 
 
 @lru_cache(maxsize=65536)

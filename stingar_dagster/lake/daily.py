@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from stingar_dagster.lake.hours import read_events, table_frame
+from stingar_dagster.lake.hours import read_hour, slices_of, table_events
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
@@ -63,8 +63,7 @@ class _Hours:
             return None
 
     def _partials(self, table: DailyTable) -> pl.DataFrame:
-        none = read_events(self._lake, datetime.min, ())[0]
-        schema = dict(table.partials(table_frame(none, self._lake)).schema)
+        schema = dict(table.partials(table_events(self._lake, ())).schema)
         frames = [
             self._partial(table, schema, hour, record)
             for hour, record in sorted(self._records.items())
@@ -88,8 +87,8 @@ class _Hours:
                 # The hour was published again meanwhile: start over.
                 raise FileNotFoundError(path)
         # The partial was lost, or its table declared later: count the hour's events now.
-        events, _ = read_events(self._lake, hour, record.made_from)
-        return table.partials(table_frame(events, self._lake))
+        staged = read_hour(self._lake, hour, record.made_from)
+        return table.partials(table_events(self._lake, slices_of(self._lake, staged)))
 
 
 def sources_of_day(

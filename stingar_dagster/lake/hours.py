@@ -3,31 +3,40 @@
 Not here: days (`daily`), and when an hour is published (`pipeline`, `backlog`).
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from stingar_dagster.cleaning.clean import with_published_columns
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key, parse_hour
 from stingar_dagster.lake.ledger import read_ledger
-from stingar_dagster.lake.lines import json_lines
+from stingar_dagster.lake.lines import joined, lines_of
 from stingar_dagster.lake.partials import write_partials
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record
 from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import (
+    ENGINE_SCHEMA,
     collect_orphans,
     complete,
     decode,
     landed_hour_of,
+    read_frame,
     segment_schema,
 )
 
 _IDENTITY: Final = ["source", "sequence", "sub"]
 
+_SLICE: Final = 65_536
+"""Events that are published at once: bounds memory, and what is given back serves the next ones."""
 
-def staged(lake: Lake, hour: datetime) -> tuple[str, ...]:
+
+def staged_segments(lake: Lake, hour: datetime) -> tuple[str, ...]:
     """The segments of an event hour that their landed hours' ledgers name; others are removed."""
     entries = lake.store.find(lake.layout.segments(hour))
     landed = sorted({landed_hour_of(entry.path.rsplit("/", 1)[-1]) for entry in entries})
@@ -39,33 +48,86 @@ def staged(lake: Lake, hour: datetime) -> tuple[str, ...]:
     return tuple(sorted(named))
 
 
-def read_events(lake: Lake, hour: datetime, names: tuple[str, ...]) -> tuple[pl.DataFrame, int]:
-    """An hour's events with duplicates removed, sorted by time; and how many were removed.
+@dataclass(frozen=True, slots=True)
+class StagedHour:
+    """An hour's segments, and which of their rows are events and which are duplicates.
+
+    Attributes:
+        names: the segments.
+        objects: their bytes, in that order.
+        rows: of each, the positions of its events, ascending.
+        order: (events,) positions of events, counted through all segments, in the order in which
+            they are published: by time, equal times by identity.
+        duplicates: rows left out.
+    """
+
+    names: tuple[str, ...]
+    objects: list[bytes]
+    rows: list[NDArray[np.int64]]
+    order: pl.Series
+    duplicates: int
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def read_hour(lake: Lake, hour: datetime, names: tuple[str, ...]) -> StagedHour:
+    """Read an hour's segments, and tell duplicates.
 
     Raises:
         FileNotFoundError: a segment was replaced since it was listed.
     """
-    schema = segment_schema(lake.stream)
-    frames = in_parallel(
-        lambda name: decode(
-            lake.store.read(lake.layout.segment(hour_key(hour), name)), schema, name
-        ),
-        names,
+    objects = in_parallel(
+        lambda name: lake.store.read(lake.layout.segment(hour_key(hour), name)), names
     )
-    events = pl.concat([pl.DataFrame(schema=schema), *frames])
-    # The sort makes the survivor of a duplicate, and the order of equal times, a function of the
-    # events alone: not of how they were split into captures and runs.
-    order = (
-        events.lazy()
-        .select("time_us", *_IDENTITY, "capture", row=pl.int_range(pl.len(), dtype=pl.UInt32))
+    columns = ("time_us", *_IDENTITY, "capture")
+    schema = {name: ENGINE_SCHEMA[name] for name in columns}
+    frames = [
+        decode(data, schema, name).with_columns(segment=pl.lit(place, dtype=pl.Int32))
+        for place, (data, name) in enumerate(zip(objects, names, strict=True))
+    ]
+    staged = pl.concat([pl.DataFrame(schema=schema | {"segment": pl.Int32()}), *frames])
+    # The sort makes the survivor of a duplicate a function of the events alone: not of how they
+    # were split into captures and runs.
+    survivors = (
+        staged.lazy()
+        .select(*_IDENTITY, "capture", row=pl.int_range(pl.len(), dtype=pl.Int64))
         .sort([*_IDENTITY, "capture"], nulls_last=True, maintain_order=True)
         .unique(_IDENTITY, keep="first", maintain_order=True)
-        .sort(["time_us", *_IDENTITY])
+        .sort("row")
         .collect()["row"]
     )
-    filled = pl.DataFrame([column for column in events if column.null_count() < len(column)])
-    ordered = complete(filled[order], schema) if len(events) else events
-    return ordered, len(events) - len(order)
+    events = staged if len(survivors) == len(staged) else staged[survivors]
+    order = events.select(pl.arg_sort_by("time_us", *_IDENTITY)).to_series()
+    bounds = np.cumsum([0, *(len(frame) for frame in frames)])
+    kept = survivors.to_numpy()
+    cuts = np.searchsorted(kept, bounds)
+    rows = [kept[cuts[place] : cuts[place + 1]] - bounds[place] for place in range(len(frames))]
+    return StagedHour(names, objects, rows, order, len(staged) - len(events))
+
+
+def slices_of(lake: Lake, staged: StagedHour) -> Iterator[pl.DataFrame]:
+    """The events of an hour, segment by segment, a bounded number at a time."""
+    schema = segment_schema(lake.stream)
+    for data, name, rows in zip(staged.objects, staged.names, staged.rows, strict=True):
+        frame = read_frame(data, name)
+        whole = len(rows) == len(frame)
+        for start in range(0, len(rows), _SLICE):
+            part = frame[start : start + _SLICE] if whole else frame[rows[start : start + _SLICE]]
+            yield complete(part, schema, name)
+
+
+def table_events(lake: Lake, slices: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """An hour's events as daily tables' expressions see them, but for columns they do not use."""
+    parts = [_needed(table_frame(part, lake), lake) for part in slices]
+    none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
+    return pl.concat([_needed(none, lake), *parts])
+
+
+def _needed(events: pl.DataFrame, lake: Lake) -> pl.DataFrame:
+    return events.select(
+        sorted(set().union(*(t.needs(events.columns) for t in lake.stream.tables)))
+    )
 
 
 def publish_events(lake: Lake, hour: datetime) -> Record:
@@ -74,16 +136,22 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
 
     def make() -> Draft:
         _collect_partials(lake, hour)
-        segments = staged(lake, hour)
-        events, duplicates = read_events(lake, hour, segments)
-        published = with_published_columns(events, lake.stream)
-        data = json_lines(published, lake.stream.shape_fields) if len(events) else None
+        staged = read_hour(lake, hour, staged_segments(lake, hour))
+        lines: list[pl.Series] = []
+
+        def encoded() -> Iterator[pl.DataFrame]:
+            for part in slices_of(lake, staged):
+                lines.append(lines_of(with_published_columns(part, lake.stream)))
+                yield part
+
+        events = table_events(lake, encoded())
+        data = joined(pl.concat(lines).rechunk()[staged.order]) if len(staged) else None
         record = Record(
-            made_from=segments,
-            rows=len(events),
-            duplicates=duplicates,
+            made_from=staged.names,
+            rows=len(staged),
+            duplicates=staged.duplicates,
             size=len(data or b""),
-            partials=write_partials(lake, hour, table_frame(events, lake)) if len(events) else "",
+            partials=write_partials(lake, hour, events) if len(staged) else "",
         )
         return Draft(record, data)
 

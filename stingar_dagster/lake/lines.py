@@ -4,46 +4,92 @@ Not here: which columns there are (`streams`), and where lines go (`hours`, `dai
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import Final
 
+import numpy as np
 import polars as pl
+
+_FEW: Final = 16
+"""Below so many rows a group costs more than the removal of their null members."""
 
 _NULL_MEMBER: Final = r',"[A-Za-z0-9_@]+":null'
 """Safe on whole lines: inside a JSON string every quote is escaped, so this never matches there."""
 
 
-_MOST_SHAPES: Final = 256
-
-
-def json_lines(frame: pl.DataFrame, shape_fields: Sequence[str] = ()) -> bytes:
-    """One JSON object a row, in the frame's order, null members left out.
+def json_lines(frame: pl.DataFrame) -> bytes:
+    """One JSON object a row, null members left out.
 
     Args:
         frame: names of columns must match [A-Za-z0-9_@]+.
-        shape_fields: rows that share these columns' values mostly have the same columns filled.
     """
-    if frame.is_empty():
-        return b""
-    numbered = frame.with_row_index("#")
-    groups = (
-        numbered.partition_by(shape_fields, maintain_order=False)
-        if shape_fields and frame.select(shape_fields).n_unique() <= _MOST_SHAPES
-        else [numbered]
-    )
-    lines = pl.concat([_encoded(group) for group in groups]).sort("#")
+    return b"" if frame.is_empty() else joined(lines_of(frame))
+
+
+def lines_of(frame: pl.DataFrame) -> pl.Series:
+    """The same as a String column: each row's object, without a line's end."""
+    rows, lines = [], []
+    for group, encoded in _encoded_groups(frame):
+        rows.append(group.to_numpy())
+        lines.append(encoded)
+    if not lines:
+        return pl.Series([], dtype=pl.String)
+    place = np.empty(len(frame), dtype=np.uint32)
+    place[np.concatenate(rows)] = np.arange(len(frame), dtype=np.uint32)
+    return pl.concat(lines).rechunk()[place]
+
+
+def joined(lines: pl.Series) -> bytes:
+    """Lines as they are written."""
     buffer = io.BytesIO()
-    lines.select("line").write_csv(buffer, include_header=False, quote_style="never")
+    lines.to_frame().write_csv(buffer, include_header=False, quote_style="never")
     return buffer.getvalue()
 
 
-def _encoded(group: pl.DataFrame) -> pl.DataFrame:
-    filled = [c.name for c in group if c.name != "#" and c.null_count() < len(c)]
-    sparse = any(group[name].null_count() for name in filled)
+def _encoded_groups(frame: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
+    """Positions of rows and their lines, until every row was there.
+
+    Rows that have the same columns filled are encoded together: nothing is to be removed then.
+    """
+    # In one piece, which is gathered from many times faster.
+    filled = [column.rechunk() for column in frame if column.null_count() < len(frame)]
+    filled = filled or frame.get_columns()[:1]  # a frame without columns has no rows
+    sparse = [column.name for column in filled if column.null_count()]
+    groups = (
+        frame.select(*_patterns(sparse), row=pl.int_range(pl.len(), dtype=pl.UInt32))
+        .group_by(pl.exclude("row"))
+        .agg("row")
+    )
+    few = groups["row"].list.len() < _FEW
+    for *words, rows in zip(*groups.filter(~few), strict=True):
+        bits = "".join(f"{word:064b}"[::-1] for word in words)
+        missing = {name for name, bit in zip(sparse, bits, strict=False) if bit == "0"}
+        group = pl.DataFrame([column for column in filled if column.name not in missing])
+        if not group.width:
+            yield rows, pl.repeat("{}", len(rows), eager=True)
+            continue
+        yield rows, group.to_struct()[rows].struct.json_encode()
+    if few.any():
+        rest = groups.filter(few)["row"].explode()
+        yield rest, _without_nulls(pl.DataFrame(filled)[rest])
+
+
+def _patterns(sparse: list[str]) -> list[pl.Expr]:
+    """Which of the columns a row has, as bits of integers, the first column's bit the lowest."""
+    words = []
+    for start in range(0, len(sparse), 64):
+        bits = [
+            pl.when(pl.col(name).is_not_null()).then(pl.lit(2**place, dtype=pl.UInt64)).otherwise(0)
+            for place, name in enumerate(sparse[start : start + 64])
+        ]
+        words.append(reduce(or_, bits).alias(f"{start}"))
+    return words
+
+
+def _without_nulls(rows: pl.DataFrame) -> pl.Series:
     # A first member that is never null keeps the pattern simple, and an empty row an object.
-    members = pl.struct(pl.lit(None, dtype=pl.Null).alias("0"), *filled).struct.json_encode()
-    body = members.str.strip_prefix('{"0":null')
-    if sparse:
-        body = body.str.replace_all(_NULL_MEMBER, "")
-    line = pl.concat_str(pl.lit("{"), body.str.strip_prefix(","))
-    return group.select("#", line.alias("line"))
+    members = rows.select(pl.lit(None, dtype=pl.Null).alias("0"), pl.all()).to_struct()
+    body = members.struct.json_encode().str.strip_prefix('{"0":null')
+    return "{" + body.str.replace_all(_NULL_MEMBER, "").str.strip_prefix(",")

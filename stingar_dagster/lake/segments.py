@@ -7,6 +7,7 @@ the values. Not here: how events become segments (`pipeline`).
 
 import io
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -35,10 +36,8 @@ ENGINE_SCHEMA: dict[str, pl.DataType] = {
     "time_us": pl.Int64(),
     "enqueued_us": pl.Int64(),
 }
-"""Columns that every segment has; `source` is namespace/hub/partition."""
-
-ORDER = ["capture", "sequence", "sub"]
-"""Rows of a segment are sorted by these, file order deciding between equals."""
+"""Columns that every segment has; `source` is namespace/hub/partition. Rows are sorted by capture,
+sequence and sub, the order in the file deciding between equals."""
 
 
 def segment_schema(stream: Stream) -> dict[str, pl.DataType]:
@@ -59,40 +58,59 @@ def encode(frame: pl.DataFrame) -> bytes:
 
 
 def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment") -> pl.DataFrame:
-    """The frame with every column of the schema.
+    """The columns of the schema, of a frame's bytes.
 
     Raises:
         UnknownFormat: a newer release wrote it, or it was made when a column had another type
             and its values don't fit.
     """
+    return complete(read_frame(data, name, schema), schema, name)
+
+
+def read_frame(data: bytes, name: str, columns: Iterable[str] | None = None) -> pl.DataFrame:
+    """The columns that a frame's bytes hold, of those that are asked for.
+
+    Raises:
+        UnknownFormat: a newer release wrote it, or it can't be read.
+    """
     newer = _FORMAT_IN_NAME.search(name)
     if newer is not None and int(newer[1]) > FORMAT:
         raise UnknownFormat(f"{name} was written by a newer release; upgrade this one")
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
+        source = io.BytesIO(data)
+        if columns is None:
+            return pl.read_parquet(source)
+        wanted = set(columns)
+        held = list(pl.read_parquet_schema(source))
+        source.seek(0)
+        # One column at least, to know how many rows there are.
+        return pl.read_parquet(source, columns=[c for c in held if c in wanted] or held[:1])
     except pl.exceptions.PolarsError as error:
         raise UnknownFormat(
             f"{name} can't be read ({str(error).splitlines()[0]}); run its landed hour again"
         ) from error
-    try:
-        return complete(frame, schema)
-    except pl.exceptions.PolarsError as error:
-        raise UnknownFormat(
-            f"{name} was cleaned with other types of fields; run its landed hour again"
-        ) from error
 
 
-def complete(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """The frame with the schema's columns and types, columns that it lacks being null."""
+def complete(frame: pl.DataFrame, schema: dict[str, pl.DataType], name: str) -> pl.DataFrame:
+    """The frame with the schema's columns and types, columns that it lacks being null.
+
+    Raises:
+        UnknownFormat: a column had another type, and its values don't fit.
+    """
     present = set(frame.columns)
     columns = []
-    for name, dtype in schema.items():
-        if name not in present:
-            columns.append(pl.Series(name, [None], dtype=dtype).new_from_index(0, len(frame)))
-        elif frame[name].dtype == dtype:
-            columns.append(frame[name])
+    for column, dtype in schema.items():
+        if column not in present:
+            columns.append(pl.Series(column, [None], dtype=dtype).new_from_index(0, len(frame)))
+        elif frame[column].dtype == dtype:
+            columns.append(frame[column])
         else:
-            columns.append(frame[name].cast(dtype))
+            try:
+                columns.append(frame[column].cast(dtype))
+            except pl.exceptions.PolarsError as error:
+                raise UnknownFormat(
+                    f"{name} was cleaned with other types of fields; run its landed hour again"
+                ) from error
     return pl.DataFrame(columns)
 
 

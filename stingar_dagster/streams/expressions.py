@@ -4,6 +4,7 @@ Every pattern runs in linear time (Rust's regex crate), also on text that attack
 here: which columns a stream applies them to.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import polars as pl
@@ -25,6 +26,16 @@ Word boundaries of ASCII: those of Unicode send the engine a slow way where a te
 def iso_time(microseconds: pl.Expr) -> pl.Expr:
     """Epoch microseconds as UTC text with milliseconds and Z."""
     return pl.from_epoch(microseconds, time_unit="us").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+
+
+def of_distinct(column: str, expression: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """An expression of one column whose values repeat, worked out once for each of them.
+
+    Args:
+        column: its name.
+        expression: depends on nothing but the value.
+    """
+    return expression(pl.col(column).first()).over(column)
 
 
 def without_mapped_prefix(address: str) -> pl.Expr:

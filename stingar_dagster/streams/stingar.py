@@ -11,6 +11,7 @@ import polars as pl
 from stingar_dagster.streams.expressions import (
     hashes_in,
     iso_time,
+    of_distinct,
     urls_in,
     without_bytes_repr,
     without_mapped_prefix,
@@ -158,32 +159,42 @@ _DERIVED = (
 _SIGNATURE = pl.col("signature").str.to_lowercase()
 
 
+def _kind_of_signature(signature: pl.Expr) -> pl.Expr:
+    """The order decides: a "login successful" is no attempt."""
+    lower = signature.str.to_lowercase()
+    return (
+        pl.when(lower.str.contains(r"login success|logged in"))
+        .then(pl.lit("login_success"))
+        .when(lower.str.contains(r"login attempt|login failed|login event"))
+        .then(pl.lit("login_attempt"))
+        .when(lower.str.contains(r"download"))
+        .then(pl.lit("download"))
+        .when(lower.str.contains(r"\bcommand\b"))
+        .then(pl.lit("command"))
+        .when(lower.str.contains(r"recon\b|\bscan\b|enumeration"))
+        .then(pl.lit("recon"))
+        .when(lower.str.contains(r"exploit|shellshock"))
+        .then(pl.lit("exploit"))
+        .when(lower.str.contains(r"connection|session"))
+        .then(pl.lit("connection"))
+    )
+
+
 def _event_kind() -> pl.Expr:
-    """What kind of event it is. The order decides: a "login successful" is no attempt."""
+    """What kind of event it is, from what its signature alone says in this column so far; a
+    login's fields say more than a mere connection."""
     login_fields = pl.any_horizontal(
         pl.col("ssh_username", "ssh_password", "username", "password").is_not_null()
     )
-    kind = pl.col("type")
+    by_signature = pl.col("event_kind")
     return (
-        pl.when(kind.is_in(["snort.alerts", "suricata.events"]))
+        pl.when(pl.col("type").is_in(["snort.alerts", "suricata.events"]))
         .then(pl.lit("alert"))
-        .when(_SIGNATURE.str.contains(r"login success|logged in"))
-        .then(pl.lit("login_success"))
-        .when(_SIGNATURE.str.contains(r"login attempt|login failed|login event"))
-        .then(pl.lit("login_attempt"))
-        .when(_SIGNATURE.str.contains(r"download"))
-        .then(pl.lit("download"))
-        .when(_SIGNATURE.str.contains(r"\bcommand\b"))
-        .then(pl.lit("command"))
-        .when(_SIGNATURE.str.contains(r"recon\b|\bscan\b|enumeration"))
-        .then(pl.lit("recon"))
-        .when(_SIGNATURE.str.contains(r"exploit|shellshock"))
-        .then(pl.lit("exploit"))
+        .when(by_signature != "connection")
+        .then(by_signature)
         .when(login_fields)
         .then(pl.lit("login_attempt"))
-        .when(_SIGNATURE.str.contains(r"connection|session"))
-        .then(pl.lit("connection"))
-        .otherwise(pl.lit("other"))
+        .otherwise(pl.coalesce(by_signature, pl.lit("other")))
     )
 
 
@@ -204,6 +215,7 @@ _STEPS = (
         without_mapped_prefix("dest_ip"),
         without_bytes_repr("ssh_version"),
         pl.col("transport", "protocol", "severity").str.to_lowercase(),
+        of_distinct("signature", _kind_of_signature).alias("event_kind"),
     ),
     (
         _event_kind().alias("event_kind"),
@@ -395,6 +407,7 @@ _TABLES = (
             .alias("artifact_kind"),
         ),
         distinct=(pl.col("src_ip"), pl.col("sensor")),
+        where=pl.col("urls").is_not_null() | pl.col("hashes").is_not_null(),
         explode=pl.concat_list(pl.col("urls").fill_null([]), pl.col("hashes").fill_null([])).alias(
             "artifact"
         ),
@@ -507,5 +520,4 @@ STINGAR = Stream(
     steps=_STEPS,
     tables=_TABLES,
     code_version="2",
-    shape_fields=("type", "event_kind"),
 )

@@ -90,8 +90,6 @@ class Stream:
         slot_minutes: length of a landed slot; divides 60.
         code_version: raised when cleaning changes; landed hours that are run again are cleaned
             anew where theirs differs.
-        shape_fields: columns that tell which others an event has; events that share them are
-            written together, which saves writing and removing empty fields.
     """
 
     name: str
@@ -105,7 +103,6 @@ class Stream:
     code_version: str
     unwrap: tuple[str, ...] = ()
     slot_minutes: int = 30
-    shape_fields: tuple[str, ...] = ()
     _columns: tuple[Column, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ counts of grouped values come out exactly as if the day had been counted at once
 partials are kept (`lake`), and which tables a stream has (the stream's module).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,6 +79,15 @@ class DailyTable:
     @property
     def key_names(self) -> list[str]:
         return [key.meta.output_name() for key in self.keys]
+
+    def needs(self, columns: Iterable[str]) -> set[str]:
+        """Those of an event's columns that the partial aggregates look at."""
+        expressions = [*self.keys, *self.distinct, *self.partial, self.where, self.explode]
+        asked = [e.meta for e in expressions if e is not None]
+        named = {name for meta in asked for name in meta.root_names()}
+        if any(meta.has_multiple_outputs() for meta in asked):
+            return set(columns)  # a pattern of names, perhaps
+        return named & set(columns)
 
     def partials(self, events: pl.DataFrame) -> pl.DataFrame:
         """An hour's partial aggregates, from its events with duplicates removed."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import process_time
 
 import numpy as np
 import polars as pl
@@ -18,10 +20,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from stingar_dagster.capture.records import NO_TIME, Records, epoch_us
+from stingar_dagster.cleaning import flat
 from stingar_dagster.cleaning.clean import Cleaned, Cleaner, Rules
 from stingar_dagster.cleaning.reasons import Reason, Rejected
 from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams.stream import Field, FieldKind
 
 HOUR = datetime(2022, 5, 19, 17, tzinfo=UTC)
 CLEANER = Cleaner(STINGAR, Rules(start=datetime(2020, 1, 1, tzinfo=UTC), max_body_bytes=50_000))
@@ -246,19 +250,147 @@ def test_metadata_is_kept_in_one_order_however_it_was_sent() -> None:
     assert drifted == '{"host":2,"agent":1,"new":3}'
 
 
+def test_what_one_event_keeps_is_not_kept_for_another() -> None:
+    exact, finer = "2022-05-19T17:08:21.199Z", "2022-05-19T17:08:21.1991Z"
+    sent: list[dict[str, object]] = [
+        {"@timestamp": exact, "new": 1},
+        {"@timestamp": finer},
+        {"@timestamp": exact, "timestamp": exact},
+        {"@timestamp": exact, "timestamp": exact, "newer": "x"},
+        {"@timestamp": exact},
+    ]
+    events, _ = cleaned_both_ways([json.dumps(event).encode() for event in sent])
+    assert events["extra"].to_list() == [
+        '{"new":1}',
+        f'{{"@timestamp":"{finer}"}}',
+        f'{{"timestamp":"{exact}"}}',
+        f'{{"newer":"x","timestamp":"{exact}"}}',
+        None,
+    ]
+
+
 def test_no_records_are_no_events() -> None:
     events, rejected = cleaned_both_ways([])
     assert (events.height, rejected) == (0, [])
     assert set(events.columns) >= {"record", "time_us", "extra", "event_kind"}
 
 
-def test_a_usual_event_never_takes_the_exact_way() -> None:
+def test_usual_events_never_take_the_exact_way() -> None:
     usual = (
         b'{"type":"cowrie.sessions","src_port":49686,"dest_port":"22","tags":["a"],"url":null,'
         b'"loggedin":["root","caf\xc3\xa9"],"@timestamp":"2022-05-19T17:08:21.199Z","sensor":"s"}'
     )
+    with_blanks = usual.replace(b",", b", ").replace(b":", b": ")
+    escaped = b'{"command":"echo \\"a\\\\\\"","tags":["\\u00e9"]}'
+    shipped = b'{"host":{"name":"s"},"agent":{"type":"filebeat","n":[1,2.5,{}]},"@version":"1"}'
+    drifted = b'{"new":1,"newer":{"a":["b"]},"app":"cowrie","src_port":65535}'
     cleaner = Cleaner(STINGAR, CLEANER.rules)
     del cleaner.gate._exact
-    assert len(cleaner.clean(captured([usual] * 3), HOUR).events) == 3
+    bodies = [usual, with_blanks, escaped, shipped, drifted]
+    assert len(cleaner.clean(captured(bodies), HOUR).events) == len(bodies)
     with pytest.raises(AttributeError):
-        cleaner.clean(captured([b'{"new":1}']), HOUR)
+        cleaner.clean(captured([b'{"src_port":1.5}']), HOUR)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"app":"a" "sensor":"b"}',
+        b'{"app":"a":"b"}',
+        b'{"app","sensor":"b"}',
+        b'{"app":"a",}',
+        b'{"app":,"sensor":"b"}',
+        b'{"app":"a"}}',
+        b'{"app":"a"},{"app":"b"}',
+        b'{"app":["a"}]',
+        b'{"app":["a"]]}',
+        b'{"tags":["a",]}',
+        b'{"tags":["a"]"app":"b"}',
+        b'{"tags":["a"] ,"app":"b"}',
+        b'{"tags":[ "a" ] ,"app":"b" }',
+        b'{"host":  {"a":"b"}  ,"app":"b"}',
+        b'{"host":{"a":"b"},,"app":"b"}',
+        b'{"new":{"a":"b"}"app":"b"}',
+        b'{"new":{"a" "b"}}',
+        b'{"new":01,"app":"b"}',
+        b'{"new":1 2,"app":"b"}',
+        b'{"new":1,2}',
+        b'{"new":[1,"a"},"app":["b"]}',
+        b'{"new":"]","newer":"[","newest":["}"]}',
+        b'{"new":"\\ud800"}',
+        b'{"new":["\\ud800"]}',
+        b'{"new":"\\x"}',
+        b'{"new":["\\x"]}',
+        b'{"ne\\u0077":1}',
+        b'{"app":"a","\\u0061pp":"b"}',
+        b'{"new":1,"new":1}',
+        b'{"new":null,"new":null}',
+        b'{"app":null,"app":null}',
+        b'{"src_port":-1}',
+        b'{"src_port":65536}',
+        b'{"src_port":"065"}',
+        b'{"ip_len":9223372036854775808}',
+        b'{"ip_len":-0}',
+        b'{"":"a"}',
+        b"{}",
+        b'{"records":[{"app":"a"}]}',
+        b'{"hp_data":{"app":"a"}}',
+        b'{"dst_ip":"192.0.2.1"}',
+    ],
+)
+def test_what_is_hardly_or_hardly_not_an_object_comes_out_the_same_both_ways(body: bytes) -> None:
+    cleaned_both_ways([b'{"app":"before"}', body, b'{"app":"behind"}'])
+
+
+def test_bodies_are_looked_at_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [
+        sample.body
+        for sample in traffic(HOUR, HOUR + timedelta(hours=1), events_per_hour=400, seed=5)
+    ]
+    expected = cleaned_both_ways(bodies)
+    for size in (1, 500, 5000):
+        monkeypatch.setattr(flat, "_CHUNK_BYTES", size)
+        events, rejected = cleaned_both_ways(bodies)
+        assert_frame_equal(events, expected[0])
+        assert rejected == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("head", "unit", "tail"),
+    [
+        (b'{"command":"', b"\\\\", b'"}'),
+        (b'{"command":"', b'\\"', b'"}'),
+        (b'{"command":"', b"\xc3\xa9", b'"}'),
+        (b'{"tags":[', b'"a",', b'"a"]}'),
+        (b'{"new":[', b"1,", b"1]}"),
+        (b'{"new":', b"1", b"}"),
+        (b'{"new":[', b'{"a":[]},', b"1]}"),
+        (b'{"new":', b"[", b"1}"),
+        (b'{"new":"', b'","a":"', b'"}'),
+        (b'{"app":"a"', b" ", b"}"),
+        (b'{"app":"a"', b',"":""', b"}"),
+    ],
+)
+def test_a_body_takes_time_in_proportion_to_its_size(head: bytes, unit: bytes, tail: bytes) -> None:
+    cleaner = Cleaner(STINGAR, Rules(start=CLEANER.rules.start, max_body_bytes=2_000_000))
+
+    def seconds(size: int) -> float:
+        records = captured([head + unit * (size // len(unit)) + tail])
+        started = process_time()
+        cleaner.gate.decode(records)
+        return process_time() - started
+
+    baseline = min(seconds(50_000) for _ in range(3))
+    assert min(seconds(1_000_000) for _ in range(3)) < 40 * max(baseline, 0.005)
+
+
+def test_fields_whose_names_are_hard_to_tell_apart_are_read_all_the_same() -> None:
+    alike = [f"long_name_{n}_tail" for n in range(3)]
+    long = ["x" * 30, "x" * 31]
+    fields = [Field(name, FieldKind.TEXT, "") for name in (*alike, *long, "a", "b")]
+    stream = replace(STINGAR, fields=tuple(fields), derived=(), steps=(), tables=(), unwrap=())
+    cleaner = Cleaner(stream, CLEANER.rules)
+    body = json.dumps({field.name: f"value {n}" for n, field in enumerate(fields)}).encode()
+    (row,) = cleaner.clean(captured([body]), HOUR).events.to_dicts()
+    assert {name: row[name] for name in (*alike, *long, "a", "b")} == json.loads(body)
+    assert row["extra"] is None

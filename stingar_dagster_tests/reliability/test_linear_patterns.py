@@ -192,7 +192,7 @@ def test_a_megabyte_of_what_is_hardest_takes_a_tenth_of_a_second(expression: Exp
 def test_the_expressions_are_found() -> None:
     places = " ".join(expression.place for expression in EXPRESSIONS)
     for module in (
-        "cleaning.exact", "cleaning.gate", "cleaning.times", "streams.expressions",
+        "cleaning.exact", "cleaning.kinds", "cleaning.times", "streams.expressions",
         "streams.stingar", "lake.lines", "capture.records", "search", "safe_text",
     ):  # fmt: skip
         assert f"stingar_dagster.{module}" in places

@@ -461,9 +461,6 @@ class TestDeclaration:
             assert field.separator is None or field.kind is FieldKind.LIST
             assert not field.inside or field.kind is FieldKind.TEXT
 
-    def test_the_fields_that_tell_shapes_are_published_texts(self, stream: Stream) -> None:
-        assert {stream.schema.get(name) for name in stream.shape_fields} <= {pl.String()}
-
     def test_derived_columns_are_computed_with_their_declared_types(self, stream: Stream) -> None:
         fields = {
             field.name: pl.Series(field.name, [], stream.schema.get(field.name, pl.String))

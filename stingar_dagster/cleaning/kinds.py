@@ -1,0 +1,65 @@
+"""Values of declared fields as columns of their kind; and which of them are not as declared.
+
+Not here: where values come from (`gate`), and what becomes of those that don't fit (`exact`).
+"""
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from stingar_dagster.cleaning.exact import MAX_DEPTH, depth_exceeds
+from stingar_dagster.streams.stream import FieldKind
+
+RAW_KINDS: Final = (FieldKind.LIST, FieldKind.PAIR, FieldKind.FREE)
+NUMBER_KINDS: Final = (FieldKind.INTEGER, FieldKind.PORT)
+
+Bools = NDArray[np.bool_]
+
+_decode_any = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_list = msgspec.json.Decoder(list[str] | str | None).decode
+_INTEGER: Final = r"^(?:0|-?[1-9][0-9]{0,17})$"
+"""Integers of up to 18 digits, which 64 bits hold whatever they are."""
+
+
+def numbers(kind: FieldKind, texts: pl.Series) -> tuple[pl.Series, Bools]:
+    """Integers (Int64) from their digits, and which of the texts are as declared."""
+    number = texts.cast(pl.Int64, strict=False)
+    fits = texts.str.contains(_INTEGER)
+    if kind is FieldKind.PORT:
+        fits &= number.is_between(0, 65535)
+    return number, fits.fill_null(False).to_numpy()
+
+
+def fits_raw(kind: FieldKind, text: str) -> bool:
+    """Whether a JSON text, or what may be one, is a value of a kind that is kept raw."""
+    if not text or text[0] == " " or text[-1] == " ":
+        return False
+    try:
+        if kind is FieldKind.FREE:
+            # Only a whole decoding finds escapes that stand for no character.
+            _decode_any(text) if "\\" in text else _decode_raw(text)
+            return not depth_exceeds(text.encode(), MAX_DEPTH - 1)
+        read = _decode_list(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if kind is FieldKind.PAIR:
+        return not read or (isinstance(read, list) and len(read) == 2)
+    return True
+
+
+def unescaped(text: str) -> str | None:
+    """What the inside of a JSON string stands for; None where that is nothing."""
+    try:
+        return _decode_text(f'"{text}"')
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def raw_text(value: Any) -> str:
+    """The JSON text of a decoded list."""
+    return msgspec.json.encode(value).decode()

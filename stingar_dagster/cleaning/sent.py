@@ -1,0 +1,261 @@
+"""What was found in bodies, by field: checked against the declaration, and as columns.
+
+Not here: how members are found (`flat`), what a value of a kind is (`kinds`), and events as a
+whole (`gate`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from stingar_dagster.cleaning.exact import ExactRow
+from stingar_dagster.cleaning.flat import Form, Members
+from stingar_dagster.cleaning.interned import Interned
+from stingar_dagster.cleaning.kinds import (
+    NUMBER_KINDS,
+    RAW_KINDS,
+    fits_raw,
+    numbers,
+    raw_text,
+    unescaped,
+)
+from stingar_dagster.cleaning.spans import texts
+from stingar_dagster.cleaning.words import Keys
+from stingar_dagster.streams.stream import FieldKind
+
+Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Slow:
+    """Events that took the exact way.
+
+    Attributes:
+        first: the row of the first of them.
+        record, sub: as in `Rows`, of these events.
+        values: by name, rows and values.
+        extra, odd_times: as in `Rows`.
+    """
+
+    first: int
+    record: list[int] = field(default_factory=list)
+    sub: list[int] = field(default_factory=list)
+    values: dict[str, tuple[list[int], list[Any]]] = field(default_factory=dict)
+    extra: dict[int, dict[str, str]] = field(default_factory=dict)
+    odd_times: dict[int, set[str]] = field(default_factory=dict)
+
+    def add(self, record: int, sub: int, event: ExactRow) -> None:
+        row = self.first + len(self.record)
+        self.record.append(record)
+        self.sub.append(sub)
+        for name, value in (event.times | event.values).items():
+            if value != "":
+                rows, values = self.values.setdefault(name, ([], []))
+                rows.append(row)
+                values.append(value)
+        if event.extra:
+            self.extra[row] = event.extra
+        if event.odd_times:
+            self.odd_times[row] = event.odd_times
+
+
+class _Raw(NamedTuple):
+    """Raw values of a field: the distinct texts, and for each value the place of its text."""
+
+    distinct: list[str]
+    place: NDArray[np.int32]
+
+
+class Sent:
+    """The members that were found in bodies, by field.
+
+    Args:
+        kinds: of the declared fields.
+        keys: what members were found by.
+        buffer: holds the bodies.
+        members: found in them.
+        passes: which bodies passed so far; those that don't after all are taken out.
+    """
+
+    def __init__(
+        self,
+        kinds: dict[str, FieldKind],
+        keys: Keys,
+        buffer: bytes,
+        members: Members,
+        passes: Bools,
+    ) -> None:
+        self._kinds = kinds
+        self._unrecognised = keys.unrecognised
+        self._buffer = buffer
+        self._members = members
+        self._passes = passes
+        names = list(kinds)
+        is_raw = np.ones(256, dtype=np.bool_)
+        is_raw[: len(names)] = [kind in RAW_KINDS for kind in kinds.values()]
+        is_text = np.zeros(256, dtype=np.bool_)
+        is_text[: len(names)] = [kind is FieldKind.TEXT for kind in kinds.values()]
+
+        form = members.form
+        quoted = is_raw.take(members.field) & (form <= Form.ESCAPED)
+        self._texts = texts(buffer, members.start - quoted, members.end + quoted)
+        self._unescape(np.flatnonzero((form == Form.ESCAPED) & is_text.take(members.field)))
+        self._drop(np.flatnonzero((form > Form.MISSING) & is_text.take(members.field)))
+
+        order = np.argsort(members.field, kind="stable")
+        bounds = np.searchsorted(members.field.take(order), np.arange(len(names) + 1)).tolist()
+        declared, unknown = order[: bounds[-1]], np.sort(order[bounds[-1] :])
+        fields, rows = members.field.take(declared), members.row.take(declared)
+        twice = (fields[1:] == fields[:-1]) & (rows[1:] == rows[:-1])
+        self._drop(declared[:-1][twice])
+        self._unknown, self._keys = self._check_undeclared(unknown)
+
+        empty = (form == Form.MISSING) | ((form == Form.STRING) & (members.start == members.end))
+        self._numbers: dict[str, pl.Series] = {}
+        self._raws: dict[str, _Raw] = {}
+        self._at: dict[str, Int64s] = {}
+        for place, (name, kind) in enumerate(kinds.items()):
+            at = declared[bounds[place] : bounds[place + 1]]
+            says_nothing = empty.take(at)
+            if says_nothing.any():
+                at = at[~says_nothing]
+            if at.size:
+                self._at[name] = at
+                if kind in NUMBER_KINDS:
+                    self._numbers[name] = self._check_numbers(kind, at)
+                elif kind in RAW_KINDS:
+                    self._raws[name] = self._check_raws(kind, at)
+
+    def _drop(self, members: Int64s) -> None:
+        """Their bodies do not pass after all."""
+        if members.size:
+            self._passes[self._members.row[members]] = False
+
+    def _unescape(self, escaped: Int64s) -> None:
+        if escaped.size:
+            read = [unescaped(text) for text in self._texts.gather(pl.Series(escaped))]
+            self._drop(escaped[[text is None for text in read]])
+            self._texts = self._texts.scatter(escaped, read)
+
+    def _check_numbers(self, kind: FieldKind, at: Int64s) -> pl.Series:
+        number, fits = numbers(kind, self._texts.gather(pl.Series(at)))
+        if not fits.all():
+            self._drop(at[~fits])
+        return number
+
+    def _check_raws(self, kind: FieldKind, at: Int64s) -> _Raw:
+        sent = self._texts.gather(pl.Series(at))
+        distinct = sent.unique(maintain_order=True)
+        numbered = pl.Series(np.arange(len(distinct), dtype=np.int32))
+        place = sent.replace_strict(distinct, numbered).to_numpy()
+        known = distinct.to_list()
+        unfit = [index for index, text in enumerate(known) if not fits_raw(kind, text)]
+        for index in unfit:
+            known[index] = "null"
+        if unfit:
+            self._drop(at[np.isin(place, unfit)])
+        return _Raw(known, place)
+
+    def _check_undeclared(self, at: Int64s) -> tuple[Int64s, pl.Series]:
+        """The members that go into `extra` as they are, and their keys."""
+        row, field = self._members.row.take(at), self._members.field.take(at)
+        unfit = field != Keys.UNKNOWN  # an alias, a wrapped object, an envelope
+        self._drop(at[unfit])
+        at, row = at[~unfit], row[~unfit]
+        keys = texts(self._buffer, self._members.key_start, self._members.key_end)
+        if at.size:
+            unfit = keys.str.contains("\\", literal=True).to_numpy().copy()
+            if self._unrecognised:
+                unfit |= keys.is_in(self._unrecognised).to_numpy()
+            unfit |= pl.DataFrame({"row": row, "key": keys}).is_duplicated().to_numpy()
+            values = self._texts.gather(pl.Series(at))
+            wrong = [text for text in values.unique() if not fits_raw(FieldKind.FREE, text)]
+            if wrong:
+                unfit |= values.is_in(wrong).to_numpy()
+            self._drop(at[unfit])
+        return at, keys
+
+    def undeclared(self) -> list[tuple[int, str, str]]:
+        """Row, key and JSON text of each member that is not declared, in the order they stand."""
+        row = self._members.row.take(self._unknown)
+        passes = np.flatnonzero(self._passes[row])
+        place = (np.cumsum(self._passes) - 1)[row[passes]]
+        chosen = pl.Series(passes)
+        values = self._texts.gather(pl.Series(self._unknown[passes]))
+        return list(zip(place.tolist(), self._keys.gather(chosen), values, strict=True))
+
+    def columns(self, slow: Slow) -> tuple[dict[str, pl.Series], dict[str, Interned]]:
+        """Columns of what passed and, behind it, of what took the exact way."""
+        total = slow.first + len(slow.record)
+        values: dict[str, pl.Series] = {}
+        raws: dict[str, Interned] = {}
+        later: list[tuple[str, _Pool, Int64s, Int64s]] = []
+        all_pass = slow.first == len(self._passes)
+        place = np.cumsum(self._passes) - 1
+        pool = _Pool(self._texts)
+        for name, kind in self._kinds.items():
+            at = self._at.get(name, _NOWHERE)
+            row, kept = self._members.row.take(at), None
+            if not all_pass:
+                kept = np.flatnonzero(self._passes.take(row))
+                row = place.take(row.take(kept))
+            slow_rows, slow_values = slow.values.get(name, ([], []))
+            if kind in RAW_KINDS:
+                raws[name] = column = Interned(total)
+                if at.size:
+                    raw = self._raws[name]
+                    column.add(row, raw.distinct, raw.place if kept is None else raw.place[kept])
+                numbered = np.arange(len(slow_rows), dtype=np.int32)
+                column.add(np.array(slow_rows, np.int64), [*map(raw_text, slow_values)], numbered)
+                continue
+            source, index = pool, at
+            if kind in NUMBER_KINDS:
+                source, index = _Pool(self._numbers.get(name, _NO_NUMBERS)), np.arange(len(at))
+            index = index if kept is None else index.take(kept)
+            if slow_rows:
+                index = np.concatenate([index, source.add(slow_values)])
+                row = np.concatenate([row, slow_rows])
+            later.append((name, source, row, index))
+        for name, source, row, index in later:
+            values[name] = source.column(name, row, index, total)
+        return values, raws
+
+
+_NOWHERE: Final = np.zeros(0, dtype=np.int64)
+_NO_NUMBERS: Final = pl.Series([], dtype=pl.Int64)
+
+
+class _Pool:
+    """Values that columns are picked from.
+
+    Args:
+        values: those that are known at first.
+    """
+
+    def __init__(self, values: pl.Series) -> None:
+        self._dtype = values.dtype
+        self._first = values
+        self._added: list[Any] = [None]
+        self._all: pl.Series | None = None
+
+    def add(self, values: list[Any]) -> Int64s:
+        """Add values; returns where they are."""
+        start = len(self._first) + len(self._added)
+        self._added += values
+        return np.arange(start, start + len(values))
+
+    def column(self, name: str, row: Int64s, index: Int64s, length: int) -> pl.Series:
+        """A column with the value at `index` in each `row`, null elsewhere; then nothing more
+        can be added."""
+        if not len(row):
+            return pl.Series(name, [None], dtype=self._dtype).new_from_index(0, length)
+        if self._all is None:
+            added = pl.Series(self._added, dtype=self._dtype, strict=True)
+            self._all = pl.concat([self._first, added], rechunk=True)
+        places = np.full(length, len(self._first), dtype=np.uint32)
+        places[row] = index
+        return self._all.gather(pl.Series(places)).alias(name)
