@@ -17,12 +17,12 @@ from stingar_dagster.errors import StingarError, Transient
 from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
 from stingar_dagster.lake.quarantine import publish_quarantine, read_quarantine
 from stingar_dagster.lake.schema import duckdb_type
-from stingar_dagster.pipeline import Landed
 from stingar_dagster.resources import PipelineResource
 from stingar_dagster.safe_text import visible
 from stingar_dagster.settings import Settings
 from stingar_dagster.streams.stream import Column, Stream
 from stingar_dagster.streams.tables import TableColumn
+from stingar_dagster.workers import Workers
 
 AUTOMATIC_TAG: Final = "stingar/asked_by"
 """On runs that sensors and `stingar run` ask for: they decode only what is new. A run without it
@@ -110,13 +110,13 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
     def landed_events(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with _reported(context):
-            steps = pipeline.open(stream.name)
-            again = AUTOMATIC_TAG not in context.run.tags
-            landed: dict[Any, Landed] = {}
-            for key in context.partition_keys:
-                hour = partitions.parse_hour_key(key)
-                outcome = landed[hour] = steps.land_hour(hour, again=again)
+        with _reported(context), Workers(pipeline.open(stream.name)) as workers:
+            lake, again = workers.pipeline.lake, AUTOMATIC_TAG not in context.run.tags
+            problems: list[str] = []
+            # Each hour is checked while workers, if any, are at the next ones.
+            hours = map(partitions.parse_hour_key, context.partition_keys)
+            for hour, outcome in workers.land_hours(hours, again=again):
+                problems += checks.landed_problems(lake, {hour: outcome})
                 for capture in outcome.waiting:
                     context.log.warning(
                         f"{visible(capture.name.path)} looks half-written; it is tried again later"
@@ -134,14 +134,13 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                         "waiting captures": len(outcome.waiting),
                         "event hours changed": len(outcome.changed_hours),
                         "ledger": dg.MetadataValue.path(
-                            visible(steps.lake.store.describe(steps.lake.layout.ledger(hour)))
+                            visible(lake.store.describe(lake.layout.ledger(hour)))
                         ),
                     },
-                    partition_key=key,
+                    partition_key=partitions.hour_key(hour),
                 )
-            problems = checks.landed_problems(steps.lake, landed)
             return dg.MaterializeResult(
-                check_results=[checks.result(problems, len(landed), "landed hours")]
+                check_results=[checks.result(problems, len(context.partition_keys), "landed hours")]
             )
 
     return landed_events
@@ -227,27 +226,24 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
     def cleaned_events(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        with _reported(context):
-            steps = pipeline.open(stream.name)
-            published = {}
-            for key in context.partition_keys:
-                hour = partitions.parse_hour_key(key)
-                record = published[hour] = steps.publish_hour(hour)
+        with _reported(context), Workers(pipeline.open(stream.name)) as workers:
+            lake = workers.pipeline.lake
+            problems: list[str] = []
+            hours = map(partitions.parse_hour_key, context.partition_keys)
+            for hour, record in workers.publish_hours(hours):
+                problems += checks.published_problems(lake, {hour: record})
                 context.add_asset_metadata(
                     {
                         "dagster/row_count": record.rows,
                         "duplicates left out": record.duplicates,
                         "segments": len(record.made_from),
                         "size in MB": round(record.size / 1e6, 3),
-                        **_published(
-                            steps.lake.store.describe(steps.lake.layout.events(hour)), record.rows
-                        ),
+                        **_published(lake.store.describe(lake.layout.events(hour)), record.rows),
                     },
-                    partition_key=key,
+                    partition_key=partitions.hour_key(hour),
                 )
-            problems = checks.published_problems(steps.lake, published)
             return dg.MaterializeResult(
-                check_results=[checks.result(problems, len(published), "event hours")]
+                check_results=[checks.result(problems, len(context.partition_keys), "event hours")]
             )
 
     return cleaned_events
@@ -290,24 +286,24 @@ def _daily_tables(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.
     def daily_tables(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        with _reported(context):
-            steps = pipeline.open(stream.name)
+        with _reported(context), Workers(pipeline.open(stream.name)) as workers:
+            lake = workers.pipeline.lake
             selected = [key for key in keys.daily if key in context.selected_asset_keys]
             names = [key.path[-1] for key in selected]
-            for partition in context.partition_keys:
-                day = partitions.parse_day_key(partition)
-                for name, record in steps.roll_day(day, names).items():
+            days = map(partitions.parse_day_key, context.partition_keys)
+            for day, records in workers.roll_days(days, names):
+                for name, record in records.items():
                     context.add_asset_metadata(
                         {
                             "dagster/row_count": record.rows,
                             "size in MB": round(record.size / 1e6, 3),
                             **_published(
-                                steps.lake.store.describe(steps.lake.layout.daily(name, day)),
+                                lake.store.describe(lake.layout.daily(name, day)),
                                 record.rows,
                             ),
                         },
                         asset_key=dg.AssetKey([stream.name, name]),
-                        partition_key=partition,
+                        partition_key=partitions.day_key(day),
                     )
             for key in selected:
                 yield dg.MaterializeResult(asset_key=key)

@@ -83,13 +83,16 @@ def wait_seconds(times: int) -> float:
 
 
 def ranges(
-    partitions: Sequence[datetime], step: timedelta, longest: int = HOURS_A_RUN
+    partitions: Sequence[datetime],
+    step: timedelta,
+    longest: int = HOURS_A_RUN,
+    singles: int = SINGLE_RUNS,
 ) -> list[tuple[datetime, datetime]]:
     """Runs of neighbouring partitions, (first, last), each of at most `longest`.
 
-    A few stay single, so that they run side by side and the newest does not wait.
+    A few (`singles`) stay single, so that they run side by side and the newest does not wait.
     """
-    if len(partitions) <= SINGLE_RUNS:
+    if len(partitions) <= singles:
         return [(partition, partition) for partition in partitions]
     found: list[tuple[datetime, datetime]] = []
     for partition in partitions:

@@ -9,7 +9,8 @@
     │   └── UnknownFormat       an internal file of a version this release does not know
     └── Transient               a second try may succeed: retries are decided by this type alone
         ├── StoreUnavailable    the store can't be reached, or answers that it is busy
-        └── Conflict            another process replaced the object in between
+        ├── Conflict            another process replaced the object in between
+        └── WorkerDied          a process that shared the work ended before it was done
 
 Each message is one line for a person: what, where, what to do. Not here: damage inside captures
 and bodies, which is data (`capture.reader.Damage`, `cleaning.reasons`), never an exception.
@@ -54,3 +55,7 @@ class StoreUnavailable(Transient):
 
 class Conflict(Transient):
     """Another process replaced the object between our read and our write."""
+
+
+class WorkerDied(Transient):
+    """A process that shared the work was killed, or ran out of memory."""

@@ -5,7 +5,7 @@ again in any order, at any time, by any number of processes. Not here: Dagster, 
 the files that the steps read and write (`lake`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -24,12 +24,15 @@ from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import publish_quarantine
 from stingar_dagster.lake.reopened import mark
 from stingar_dagster.lake.schema import publish_schema
-from stingar_dagster.lake.slots import Outcome, SlotWriter, batches_of, parts_of, slot_of
+from stingar_dagster.lake.slots import Batch, Outcome, SlotWriter, batches_of, parts_of, slot_of
 from stingar_dagster.settings import Settings
 from stingar_dagster.storage import Store, open_store
-from stingar_dagster.streams import Stream
+from stingar_dagster.streams import STREAMS, Stream
 
 _ATTEMPTS: Final = 20
+
+WriteBatches = Callable[[datetime, list[Batch]], Iterable[Outcome]]
+"""Writes batches of a landed hour's captures; what each comes to, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,10 @@ class Pipeline:
         settings: where things are, and the rules of cleaning.
         stream: whose captures are processed.
         lake_store: instead of the one that the settings name.
+
+    Attributes:
+        is_as_set: whether another process comes to the same with the settings and the stream's
+            name alone.
     """
 
     def __init__(self, settings: Settings, stream: Stream, lake_store: Store | None = None) -> None:
@@ -71,11 +78,18 @@ class Pipeline:
             open_store(settings.landing, "STINGAR_LANDING"), CaptureFormat(settings.capture_format)
         )
         self.lake = Lake(lake_store or open_store(settings.lake, "STINGAR_LAKE"), stream)
+        in_memory = any(url.startswith("memory:") for url in (settings.landing, settings.lake))
+        self.is_as_set = lake_store is None and STREAMS.get(stream.name) is stream and not in_memory
         self._schema_is_published = False
         self._cleaner = Cleaner(stream, Rules(settings.start, settings.max_body_bytes))
 
     def land_hour(
-        self, landed_hour: datetime, *, again: bool = False, captures: list[Capture] | None = None
+        self,
+        landed_hour: datetime,
+        *,
+        again: bool = False,
+        captures: list[Capture] | None = None,
+        write: WriteBatches | None = None,
     ) -> Landed:
         """Bring one landed hour's segments, quarantine and ledger up to date.
 
@@ -83,18 +97,18 @@ class Pipeline:
             landed_hour: UTC, whole hour.
             again: decode every capture that is still in landing, also those that the ledger has.
             captures: the hour's captures, where the caller has just listed them.
+            write: what writes batches, if not this process one after another.
 
         Raises:
             Conflict: other processes kept committing this hour.
             StoreUnavailable, StoreDenied: landing or the lake can't be read or written.
         """
         for _ in range(_ATTEMPTS):
-            listed = self.landing.hour(landed_hour) if captures is None else captures
-            listed = [item for item in listed if self.stream.carries(item.name.event_hub)]
+            listed = self._carried(self.landing.hour(landed_hour) if captures is None else captures)
             captures = None
             before = read_ledger(self.lake.store, self.lake.layout, landed_hour)
             try:
-                outcome, decoded = self._land(landed_hour, listed, before, again)
+                outcome, decoded = self._land(landed_hour, listed, before, again, write)
                 after = Ledger(outcome.lines, before.version)
                 changed = _changed_hours(before, after)
                 if after.lines != before.lines:
@@ -133,11 +147,20 @@ class Pipeline:
         names = [table.name for table in self.stream.tables] if tables is None else tables
         return publish_daily(self.lake, day, tuple(names))
 
-    def _land(
-        self, landed_hour: datetime, listed: list[Capture], ledger: Ledger, again: bool
-    ) -> tuple[Outcome, int]:
-        """Redo the slots that need it; returns all the hour's lines, and how many were decoded."""
-        writer = SlotWriter(
+    def undone_bytes(self, landed_hour: datetime, *, again: bool = False) -> int:
+        """How many bytes of captures `land_hour` would decode now."""
+        ledger = read_ledger(self.lake.store, self.lake.layout, landed_hour)
+        listed = self._carried(self.landing.hour(landed_hour))
+        stale = self._stale(ledger, listed, again or self._is_resliced(ledger, listed))
+        return sum(capture.size for captures in stale.values() for capture in captures)
+
+    def write_batch(self, landed_hour: datetime, batch: Batch) -> Outcome:
+        """Decode and clean captures, and write their segments: nothing counts until `land_hour`
+        has committed it."""
+        return self._writer(landed_hour).write(batch)
+
+    def _writer(self, landed_hour: datetime) -> SlotWriter:
+        return SlotWriter(
             self.lake,
             self.landing,
             self._cleaner,
@@ -145,22 +168,46 @@ class Pipeline:
             self.settings.torn_after,
             Limits.of_bodies(self.settings.max_body_bytes),
         )
+
+    def _write_batches(self, landed_hour: datetime, batches: list[Batch]) -> Iterator[Outcome]:
+        for batch in batches:
+            yield self.write_batch(landed_hour, batch)
+
+    def _carried(self, listed: list[Capture]) -> list[Capture]:
+        return [item for item in listed if self.stream.carries(item.name.event_hub)]
+
+    def _is_resliced(self, ledger: Ledger, listed: list[Capture]) -> bool:
+        """Whether the ledger has slots of another length: they share segments with several."""
+        return any(
+            line.slot != slot_of(start, self.stream.slot_minutes)
+            for line, start in _lines_and_starts(ledger, listed)
+        )
+
+    def _stale(
+        self, ledger: Ledger, listed: list[Capture], every: bool
+    ) -> dict[int, list[Capture]]:
+        """The captures of slots that need to be done: of `every` one, or of those with news."""
         slots: dict[int, list[Capture]] = {}
         for capture in listed:
             slot = slot_of(capture.name.start, self.stream.slot_minutes)
             slots.setdefault(slot, []).append(capture)
-        # Slots of another length share segments with more than one slot of today's.
-        resliced = any(
-            line.slot != slot_of(start, self.stream.slot_minutes)
-            for line, start in _lines_and_starts(ledger, listed)
-        )
-        stale = {
+        return {
             slot: captures
             for slot, captures in slots.items()
-            if again
-            or resliced
-            or not all(self._is_up_to_date(ledger, capture) for capture in captures)
+            if every or not all(self._is_up_to_date(ledger, capture) for capture in captures)
         }
+
+    def _land(
+        self,
+        landed_hour: datetime,
+        listed: list[Capture],
+        ledger: Ledger,
+        again: bool,
+        write: WriteBatches | None,
+    ) -> tuple[Outcome, int]:
+        """Redo the slots that need it; returns all the hour's lines, and how many were decoded."""
+        resliced = self._is_resliced(ledger, listed)
+        stale = self._stale(ledger, listed, again or resliced)
         outcome = Outcome(
             {
                 name: line
@@ -170,12 +217,12 @@ class Pipeline:
         )
         parts = [part for slot in sorted(stale) for part in parts_of(slot, stale[slot])]
         decoded = 0
-        for batch in batches_of(parts):
-            done = writer.write(batch)
+        for done in (write or self._write_batches)(landed_hour, list(batches_of(parts))):
             decoded += len(done.lines)
             outcome.lines |= done.lines
             outcome.waiting += done.waiting
         # Not in landing any more, or being replaced by a file that is not whole yet.
+        writer = self._writer(landed_hour)
         left: dict[int, list[LedgerLine]] = {}
         for name, line in sorted(ledger.lines.items()):
             if name not in outcome.lines:

@@ -170,7 +170,8 @@ class _Runner:
         key = partitions.hour_key if step == partitions.HOUR else partitions.day_key
         done = 0
         self._progress(name, 0, len(due))
-        for first, last in ranges(due, step, partitions_a_run):
+        # These runs come one after another: what shares its work is the hours of one run.
+        for first, last in ranges(due, step, partitions_a_run, singles=0):
             result = job.execute_in_process(
                 instance=self._dagster,
                 run_config=_QUIET,

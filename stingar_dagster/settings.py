@@ -7,7 +7,7 @@ what differs between logs (`streams`), nor credentials, which adlfs reads from t
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,13 @@ _SECRETS: Final = ("accountkey=", "sharedaccess", "sig=", "password=", "secret="
 """What connection strings and tokens hold, in lower case."""
 
 
+def _usable_cores() -> int:
+    """At most four: memory is what runs out next."""
+    # Fewer than the machine's in a container or under taskset; not every system can tell.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(usable or 1, 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an operator sets; one instance is made per process.
@@ -38,6 +45,7 @@ class Settings:
             damaged for good.
         lookback: how far behind the newest capture of a partition late captures are looked for
             at every tick of the sensor.
+        processes: so many share the hours and days of one run, where there is enough to do.
     """
 
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
@@ -47,6 +55,7 @@ class Settings:
     max_body_bytes: int = 1024 * 1024
     torn_after: timedelta = timedelta(minutes=15)
     lookback: timedelta = timedelta(hours=2)
+    processes: int = field(default_factory=_usable_cores)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -76,6 +85,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
                 environ, "STINGAR_LOOKBACK_HOURS", int(default.lookback.total_seconds() // 3600)
             )
         ),
+        processes=_positive(environ, "STINGAR_PROCESSES", default.processes, most=64),
     )
 
 

@@ -1,5 +1,6 @@
 """Settings: defaults that work, values from the environment and `.env`, and clear refusals."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ VARIABLES = (
     "STINGAR_MAX_BODY_BYTES",
     "STINGAR_TORN_AFTER_MINUTES",
     "STINGAR_LOOKBACK_HOURS",
+    "STINGAR_PROCESSES",
 )
 
 
@@ -38,7 +40,17 @@ def test_without_any_setting_everything_has_a_default() -> None:
         max_body_bytes=1_048_576,
         torn_after=timedelta(minutes=15),
         lookback=timedelta(hours=2),
+        processes=min(4, len(os.sched_getaffinity(0))),
     )
+
+
+def test_as_many_processes_as_usable_cores_and_at_most_four(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for usable, processes in ((1, 1), (3, 3), (64, 4)):
+        cores = set(range(usable))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        assert Settings().processes == processes
 
 
 def test_an_empty_value_is_the_default() -> None:
@@ -55,6 +67,7 @@ def test_every_setting_is_read() -> None:
             "STINGAR_MAX_BODY_BYTES": "2048",
             "STINGAR_TORN_AFTER_MINUTES": "5",
             "STINGAR_LOOKBACK_HOURS": "6",
+            "STINGAR_PROCESSES": "3",
         }
     )
     assert read == Settings(
@@ -65,6 +78,7 @@ def test_every_setting_is_read() -> None:
         max_body_bytes=2048,
         torn_after=timedelta(minutes=5),
         lookback=timedelta(hours=6),
+        processes=3,
     )
 
 
@@ -100,6 +114,9 @@ def test_times_are_utc_unless_they_say_otherwise(text: str, hour: datetime) -> N
         ("STINGAR_TORN_AFTER_MINUTES", "99999999999", "from 1 to 1000000"),
         ("STINGAR_LOOKBACK_HOURS", "2.5", "like 2"),
         ("STINGAR_LOOKBACK_HOURS", "99999999999", "from 1 to 1000000"),
+        ("STINGAR_PROCESSES", "0", "from 1 to 64"),
+        ("STINGAR_PROCESSES", "65", "from 1 to 64"),
+        ("STINGAR_PROCESSES", "all", "from 1 to 64"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_variable_and_a_good_one(
