@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py storage_faults.py)
 
-.PHONY: demo test check soak fuzz audit bench bench-day bench-latency clean
+.PHONY: demo test check soak fuzz audit bench bench-quick bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,12 +38,16 @@ audit: $(VENV)/ready  ## known vulnerabilities of the pinned dependencies; needs
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-bench: $(VENV)/ready  ## the pipeline against Spark, DuckDB, ClickHouse and the per-event loop; needs Java
+$(VENV)/bench: $(VENV)/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m benchmarks.bench
+	@touch $@
 
-bench-day: $(VENV)/ready  ## a day of events against a per-event loop
-	$(BIN)/python -m benchmarks.day
+bench: $(VENV)/bench  ## the whole suite of measurements, for the README and docs: hours; needs Java
+	$(BIN)/python -m benchmarks.bench $(SECTIONS)
+	$(BIN)/python -m benchmarks.report --docs
+
+bench-quick: $(VENV)/ready  ## the engine against the loop, in a few minutes; fails where it got slower
+	$(BIN)/python -m benchmarks.quick
 
 bench-latency: $(VENV)/ready  ## from a capture to its published hour, under the demo
 	$(BIN)/python -m benchmarks.latency

@@ -1,4 +1,7 @@
-"""Measurements of the pipeline and of what it replaces; run by hand, never by the tests.
+"""Measurements of the pipeline, of what it replaces and of what could stand in its place.
 
-Nothing in the package imports from here.
+Run by hand, never by the tests; nothing in the package imports from here. `bench` is the command
+and `quick` the guard; `captures` generates, `measuring` runs whole processes, `contenders` and
+`peers` do the same work in several ways, `comparisons` lets them take turns, `scenarios` measures
+one situation a module, `results` keeps figures, and `targets`, `report` and `plot` show them.
 """

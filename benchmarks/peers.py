@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers NAME PLACE OUT
 
-PLACE is a folder that `captures` made. Prints one line of JSON: `read`, the records or lines it
-read, and `events`, those it wrote. What each is let off stands in `LET_OFF`; nobody here removes
-duplicates, types every field, keeps a ledger or can prove anything.
+PLACE is a folder that `captures` made, its plain bodies included. Prints one line of JSON: `read`,
+the records or lines it read, and `events`, those it wrote. What each is let off stands in
+`LET_OFF`; nobody here removes duplicates, types every field, keeps a ledger or can prove anything.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from typing import Any, Final
 from benchmarks import event_loop
 
 PROCESSES: Final = 2
+"""Of the loop, and threads of the others; the engine's are what it takes by itself."""
 
 LET_OFF: Final = {
     "loop": "duplicates, types, ledger, seven of eight daily tables",
