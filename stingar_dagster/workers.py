@@ -45,6 +45,9 @@ R = TypeVar("R")
 _WORTH_SECONDS: Final = 5.0
 """Less work than this is done here: a worker takes a second until it is ready."""
 
+_WORTH_SECONDS_IF_READY: Final = 0.5
+"""The same where the workers are there already."""
+
 _SECONDS_TO_END: Final = 5.0
 
 _MUCH: Final = 1.5
@@ -200,7 +203,9 @@ class Workers:
                 future.cancel()
 
     def _is_worth_it(self, seconds: list[float]) -> bool:
-        return self._processes > 1 and len(seconds) > 1 and sum(seconds) >= _WORTH_SECONDS
+        ready = len(self._workers) == self._processes
+        least = min(_WORTH_SECONDS, _WORTH_SECONDS_IF_READY) if ready else _WORTH_SECONDS
+        return self._processes > 1 and len(seconds) > 1 and sum(seconds) >= least
 
     def _write_batches(self, landed_hour: datetime, batches: list[Batch]) -> Iterator[Outcome]:
         seconds = [sum(part.size for part in batch) * _SECONDS_A_LANDED_BYTE for batch in batches]

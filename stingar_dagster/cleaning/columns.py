@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from stingar_dagster.cleaning.interned import Interned
+from stingar_dagster.cleaning.spans import pick
 from stingar_dagster.streams.stream import PUBLISHED_TYPE, Field, FieldKind
 
 _decode_list = msgspec.json.Decoder(list[str] | str | None).decode
@@ -21,7 +22,7 @@ def list_column(item: Field, raw: Interned) -> pl.Series:
     lists = [_items(item, _decode_list(text)) for text in raw.distinct]
     distinct = pl.Series(item.name, [*lists, None], dtype=PUBLISHED_TYPE[item.kind], strict=True)
     places = np.where(raw.index < 0, len(lists), raw.index)
-    return distinct.gather(pl.Series(places.astype(np.uint32)))
+    return pick(distinct, places)
 
 
 def _items(item: Field, value: list[str] | str | None) -> list[str] | None:

@@ -26,13 +26,15 @@ _INTEGER: Final = r"^(?:0|-?[1-9][0-9]{0,17})$"
 """Integers of up to 18 digits, which 64 bits hold whatever they are."""
 
 
-def numbers(kind: FieldKind, texts: pl.Series) -> tuple[pl.Series, Bools]:
-    """Integers (Int64) from their digits, and which of the texts are as declared."""
-    number = texts.cast(pl.Int64, strict=False)
-    fits = texts.str.contains(_INTEGER)
-    if kind is FieldKind.PORT:
-        fits &= number.is_between(0, 65535)
-    return number, fits.fill_null(False).to_numpy()
+def integers(texts: pl.Series) -> tuple[pl.Series, Bools]:
+    """Integers (Int64) from their digits, null where a text is none; and where it is one."""
+    fits = texts.str.contains(_INTEGER).to_numpy()
+    return texts.cast(pl.Int64, strict=False), fits
+
+
+def are_ports(numbers: pl.Series) -> Bools:
+    """Which numbers are ports; null is none."""
+    return ((numbers >= 0) & (numbers <= 65535)).fill_null(False).to_numpy()
 
 
 def fits_raw(kind: FieldKind, text: str) -> bool:

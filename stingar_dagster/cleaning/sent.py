@@ -4,7 +4,9 @@ Not here: how members are found (`flat`), what a value of a kind is (`kinds`), a
 whole (`gate`).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,12 +19,13 @@ from stingar_dagster.cleaning.interned import Interned
 from stingar_dagster.cleaning.kinds import (
     NUMBER_KINDS,
     RAW_KINDS,
+    are_ports,
     fits_raw,
-    numbers,
+    integers,
     raw_text,
     unescaped,
 )
-from stingar_dagster.cleaning.spans import texts
+from stingar_dagster.cleaning.spans import pick, texts
 from stingar_dagster.cleaning.words import Keys
 from stingar_dagster.streams.stream import FieldKind
 
@@ -115,20 +118,19 @@ class Sent:
         self._unknown, self._keys = self._check_undeclared(unknown)
 
         empty = (form == Form.MISSING) | ((form == Form.STRING) & (members.start == members.end))
-        self._numbers: dict[str, pl.Series] = {}
-        self._raws: dict[str, _Raw] = {}
         self._at: dict[str, Int64s] = {}
-        for place, (name, kind) in enumerate(kinds.items()):
+        for place, name in enumerate(names):
             at = declared[bounds[place] : bounds[place + 1]]
             says_nothing = empty.take(at)
             if says_nothing.any():
                 at = at[~says_nothing]
             if at.size:
                 self._at[name] = at
-                if kind in NUMBER_KINDS:
-                    self._numbers[name] = self._check_numbers(kind, at)
-                elif kind in RAW_KINDS:
-                    self._raws[name] = self._check_raws(kind, at)
+        self._numbers = self._check_numbers(self._places_of(NUMBER_KINDS))
+        self._raws = self._check_raws(self._places_of(RAW_KINDS))
+
+    def _places_of(self, kinds: Collection[FieldKind]) -> dict[str, Int64s]:
+        return {name: at for name, at in self._at.items() if self._kinds[name] in kinds}
 
     def _drop(self, members: Int64s) -> None:
         """Their bodies do not pass after all."""
@@ -137,28 +139,42 @@ class Sent:
 
     def _unescape(self, escaped: Int64s) -> None:
         if escaped.size:
-            read = [unescaped(text) for text in self._texts.gather(pl.Series(escaped))]
+            read = [unescaped(text) for text in pick(self._texts, escaped)]
             self._drop(escaped[[text is None for text in read]])
             self._texts = self._texts.scatter(escaped, read)
 
-    def _check_numbers(self, kind: FieldKind, at: Int64s) -> pl.Series:
-        number, fits = numbers(kind, self._texts.gather(pl.Series(at)))
-        if not fits.all():
-            self._drop(at[~fits])
-        return number
+    def _check_numbers(self, fields: dict[str, Int64s]) -> dict[str, pl.Series]:
+        # All fields together: what polars takes for a call is more than for most fields' values.
+        number, fits = integers(pick(self._texts, _together(fields)))
+        found: dict[str, pl.Series] = {}
+        for (name, at), here in zip(fields.items(), _parts(fields), strict=True):
+            found[name], fine = number[here], fits[here]
+            if self._kinds[name] is FieldKind.PORT:
+                fine = fine & are_ports(found[name])
+            if not fine.all():
+                self._drop(at[~fine])
+        return found
 
-    def _check_raws(self, kind: FieldKind, at: Int64s) -> _Raw:
-        sent = self._texts.gather(pl.Series(at))
+    def _check_raws(self, fields: dict[str, Int64s]) -> dict[str, _Raw]:
+        sent = pick(self._texts, _together(fields))
         distinct = sent.unique(maintain_order=True)
+        if not len(distinct):
+            return {}
         numbered = pl.Series(np.arange(len(distinct), dtype=np.int32))
-        place = sent.replace_strict(distinct, numbered).to_numpy()
-        known = distinct.to_list()
-        unfit = [index for index, text in enumerate(known) if not fits_raw(kind, text)]
-        for index in unfit:
-            known[index] = "null"
-        if unfit:
-            self._drop(at[np.isin(place, unfit)])
-        return _Raw(known, place)
+        places = sent.replace_strict(distinct, numbered).to_numpy()
+        every = distinct.to_list()
+        found: dict[str, _Raw] = {}
+        for (name, at), here in zip(fields.items(), _parts(fields), strict=True):
+            used, place = np.unique(places[here], return_inverse=True)
+            known = [every[index] for index in used.tolist()]
+            kind = self._kinds[name]
+            unfit = [index for index, text in enumerate(known) if not fits_raw(kind, text)]
+            for index in unfit:
+                known[index] = "null"
+            if unfit:
+                self._drop(at[np.isin(place, unfit)])
+            found[name] = _Raw(known, place.astype(np.int32))
+        return found
 
     def _check_undeclared(self, at: Int64s) -> tuple[Int64s, pl.Series]:
         """The members that go into `extra` as they are, and their keys."""
@@ -172,7 +188,7 @@ class Sent:
             if self._unrecognised:
                 unfit |= keys.is_in(self._unrecognised).to_numpy()
             unfit |= pl.DataFrame({"row": row, "key": keys}).is_duplicated().to_numpy()
-            values = self._texts.gather(pl.Series(at))
+            values = pick(self._texts, at)
             wrong = [text for text in values.unique() if not fits_raw(FieldKind.FREE, text)]
             if wrong:
                 unfit |= values.is_in(wrong).to_numpy()
@@ -184,9 +200,8 @@ class Sent:
         row = self._members.row.take(self._unknown)
         passes = np.flatnonzero(self._passes[row])
         place = (np.cumsum(self._passes) - 1)[row[passes]]
-        chosen = pl.Series(passes)
-        values = self._texts.gather(pl.Series(self._unknown[passes]))
-        return list(zip(place.tolist(), self._keys.gather(chosen), values, strict=True))
+        values = pick(self._texts, self._unknown[passes])
+        return list(zip(place.tolist(), pick(self._keys, passes), values, strict=True))
 
     def columns(self, slow: Slow) -> tuple[dict[str, pl.Series], dict[str, Interned]]:
         """Columns of what passed and, behind it, of what took the exact way."""
@@ -229,6 +244,16 @@ _NOWHERE: Final = np.zeros(0, dtype=np.int64)
 _NO_NUMBERS: Final = pl.Series([], dtype=pl.Int64)
 
 
+def _together(fields: dict[str, Int64s]) -> Int64s:
+    return np.concatenate([_NOWHERE, *fields.values()])
+
+
+def _parts(fields: dict[str, Int64s]) -> list[slice]:
+    """Where each field's values are in those of all fields together."""
+    ends = np.cumsum([0, *(len(at) for at in fields.values())]).tolist()
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
 class _Pool:
     """Values that columns are picked from.
 
@@ -258,4 +283,4 @@ class _Pool:
             self._all = pl.concat([self._first, added], rechunk=True)
         places = np.full(length, len(self._first), dtype=np.uint32)
         places[row] = index
-        return self._all.gather(pl.Series(places)).alias(name)
+        return pick(self._all, places).alias(name)

@@ -1,7 +1,9 @@
-"""Stretches of a buffer as a polars column, without a Python object for each.
+"""Stretches of a buffer as a polars column, without a Python object for each; values by position.
 
 Not here: what stands in them.
 """
+
+from typing import Any
 
 import nanoarrow
 import numpy as np
@@ -35,3 +37,9 @@ def texts(buffer: bytes, start: NDArray[np.int64], end: NDArray[np.int64]) -> pl
         [None, offsets, memoryview(buffer)[first:last]],
     )
     return pl.Series(array, dtype=pl.Binary).gather_every(2).cast(pl.String)
+
+
+def pick(values: pl.Series, places: NDArray[np.integer[Any]]) -> pl.Series:
+    """The values at some positions. `Series.gather` plans a query, which costs more than most
+    columns here."""
+    return values[pl.Series(places.astype(np.uint32, copy=False))]

@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from stingar_dagster.cleaning.spans import pick
+
 USUAL: Final = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?$"
 """ISO 8601 with a `T`; no zone means UTC. Texts of this form need no escaping in JSON."""
 
@@ -60,7 +62,7 @@ def parse_column(texts: pl.Series) -> Times:
     known, exact = np.zeros((2, len(texts)), dtype=np.bool_)
     us[rows], known[rows], exact[rows] = microseconds, True, True
     if others.size:
-        text = texts.gather(pl.Series(others))
+        text = pick(texts, others)
         parsed = _parse(text)
         us[others], known[others] = parsed.fill_null(0), parsed.is_not_null()
         exact[others] = _are_exact(text)
@@ -76,7 +78,7 @@ def _in_milliseconds(texts: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.in
     rows = np.flatnonzero(of_length.fill_null(False).to_numpy())
     if not rows.size:
         return rows, rows
-    joined = texts.gather(pl.Series(rows)).str.join("").item().encode()
+    joined = pick(texts, rows).str.join("").item().encode()
     table = np.frombuffer(joined, np.uint8).reshape(-1, len(_MILLISECONDS)).T
     digits = np.ascontiguousarray(table[_DIGITS]) - np.uint8(ord("0"))
     fits = (digits < 10).all(axis=0)

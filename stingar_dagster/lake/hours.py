@@ -32,7 +32,7 @@ from stingar_dagster.lake.segments import (
 
 _IDENTITY: Final = ["source", "sequence", "sub"]
 
-_SLICE: Final = 65_536
+_SLICE: Final = 32_768
 """Events that are published at once: bounds memory, and what is given back serves the next ones."""
 
 
@@ -107,14 +107,27 @@ def read_hour(lake: Lake, hour: datetime, names: tuple[str, ...]) -> StagedHour:
 
 
 def slices_of(lake: Lake, staged: StagedHour) -> Iterator[pl.DataFrame]:
-    """The events of an hour, segment by segment, a bounded number at a time."""
+    """The events of an hour in the order of its segments, a bounded number at a time."""
+    parts: list[pl.DataFrame] = []
+    gathered = 0
+    for part in _pieces(lake, staged):
+        parts.append(part)
+        gathered += len(part)
+        if gathered >= _SLICE:
+            yield pl.concat(parts)
+            parts, gathered = [], 0
+    if parts:
+        yield pl.concat(parts)
+
+
+def _pieces(lake: Lake, staged: StagedHour) -> Iterator[pl.DataFrame]:
     schema = segment_schema(lake.stream)
     for data, name, rows in zip(staged.objects, staged.names, staged.rows, strict=True):
         frame = read_frame(data, name)
         whole = len(rows) == len(frame)
         for start in range(0, len(rows), _SLICE):
-            part = frame[start : start + _SLICE] if whole else frame[rows[start : start + _SLICE]]
-            yield complete(part, schema, name)
+            piece = frame[start : start + _SLICE] if whole else frame[rows[start : start + _SLICE]]
+            yield complete(piece, schema, name)
 
 
 def table_events(lake: Lake, slices: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from stingar_dagster.capture.discovery import Capture, Fetched, Landing
 from stingar_dagster.capture.reader import Damage, DamageKind, Limits, read_captures
 from stingar_dagster.capture.records import Records
 from stingar_dagster.cleaning.clean import Cleaned, Cleaner
+from stingar_dagster.cleaning.spans import pick
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key
 from stingar_dagster.lake.ledger import LedgerLine
@@ -321,8 +322,8 @@ def _with_places(
     index = records.capture[record]
     return events.with_columns(
         pl.Series("index", index, dtype=pl.Int32),
-        names.gather(index),
-        sources.gather(index),
+        pick(names, index),
+        pick(sources, index),
         pl.Series("sequence", records.sequence[record]),
         pl.Series("part", part_of[index], dtype=pl.Int32),
     )
