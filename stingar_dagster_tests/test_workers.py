@@ -208,6 +208,12 @@ def test_an_hour_that_fails_ends_it_in_its_turn(site: Site, processes: int) -> N
         assert list(outcomes) == []
 
 
+def land_often(workers: Workers) -> None:
+    """Long enough that whatever happens meanwhile happens while an hour is landed."""
+    for _ in range(100):
+        list(workers.land_hours(HOURS, again=True))
+
+
 @needs_proc
 @pytest.mark.usefixtures("everything_is_worth_it")
 def test_a_killed_worker_is_one_clear_error_and_the_next_run_completes(site: Site) -> None:
@@ -219,7 +225,7 @@ def test_a_killed_worker_is_one_clear_error_and_the_next_run_completes(site: Sit
     killer = threading.Thread(target=kill_when_two_are_there)
     killer.start()
     with Workers(pipeline(site, 2)) as workers, pytest.raises(WorkerDied) as caught:
-        list(workers.land_hours(HOURS))
+        land_often(workers)
     killer.join()
     told = str(caught.value)
     assert "SIGKILL" in told
