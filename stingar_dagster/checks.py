@@ -25,7 +25,7 @@ from stingar_dagster.safe_text import visible
 COUNTS = "counts_reconcile"
 
 _IDENTITY: Final = ("source", "sequence", "sub")
-_EVENT_ID: Final = r'"event_id":"([^"\\]*)"'
+_EVENT_ID: Final = r'"event_id":"((?:[^"\\]|\\.)*)"'
 """A member of the line itself: inside a JSON string every quote is escaped."""
 
 _PIECE: Final = 1 << 22
