@@ -69,7 +69,7 @@ def records_of(bodies: list[bytes]) -> Records:
 
 
 def _by_place(rows: Rows) -> dict[tuple[int, int], Any]:
-    """What each event was decoded to, "missing" in one form."""
+    """What each event was decoded to."""
     columns = [column.to_list() for column in rows.values.values()]
     columns += [
         list_column(_FIELDS[name], raw).to_list()
@@ -79,7 +79,7 @@ def _by_place(rows: Rows) -> dict[tuple[int, int], Any]:
     places = zip(rows.record.tolist(), rows.sub.tolist(), strict=True)
     return {
         place: (
-            tuple(None if column[row] == "" else column[row] for column in columns),
+            tuple(column[row] for column in columns),
             rows.extra.get(row, {}),
             rows.odd_times.get(row, set()),
         )

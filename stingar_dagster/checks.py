@@ -10,26 +10,21 @@ from datetime import datetime
 from typing import Final
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
-from stingar_dagster.cleaning.spans import texts
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import hour_key
+from stingar_dagster.lake.lines import split
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import read_quarantine
-from stingar_dagster.lake.segments import ENGINE_SCHEMA, decode
+from stingar_dagster.lake.segments import ENGINE_SCHEMA, IDENTITY, decode
 from stingar_dagster.pipeline import Landed
 from stingar_dagster.safe_text import visible
 
 COUNTS = "counts_reconcile"
 
-_IDENTITY: Final = ("source", "sequence", "sub")
 _EVENT_ID: Final = r'"event_id":"((?:[^"\\]|\\.)*)"'
 """A member of the line itself: inside a JSON string every quote is escaped."""
-
-_PIECE: Final = 1 << 22
-"""Bytes that are searched for line ends at once."""
 
 
 def counts_spec(asset: dg.AssetKey, description: str) -> dg.AssetCheckSpec:
@@ -91,7 +86,7 @@ def result(problems: Iterable[str], checked: int, what: str) -> dg.AssetCheckRes
 
 def _staged(lake: Lake, hour: datetime, names: tuple[str, ...]) -> tuple[int, int]:
     """How many identities an hour's segments hold, and how many events with one of them again."""
-    schema = {name: ENGINE_SCHEMA[name] for name in _IDENTITY}
+    schema = {name: ENGINE_SCHEMA[name] for name in IDENTITY}
 
     def identities(name: str) -> pl.DataFrame:
         return decode(lake.store.read(lake.layout.segment(hour_key(hour), name)), schema, name)
@@ -107,10 +102,4 @@ def _identities(lake: Lake, hour: datetime) -> pl.Series:
         data = lake.store.read(lake.layout.events(hour))
     except FileNotFoundError:
         data = b""
-    found = [
-        np.flatnonzero(np.frombuffer(data[start : start + _PIECE], np.uint8) == ord("\n")) + start
-        for start in range(0, len(data), _PIECE)
-    ]
-    ends = np.concatenate([np.zeros(0, dtype=np.int64), *found])
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), ends + 1])[: len(ends)]
-    return texts(data, starts, ends).str.extract(_EVENT_ID)
+    return split(data).str.extract(_EVENT_ID)

@@ -159,6 +159,10 @@ class Pipeline:
         has committed it."""
         return self._writer(landed_hour).write(batch)
 
+    def write_batches(self, landed_hour: datetime, batches: list[Batch]) -> Iterator[Outcome]:
+        """`write_batch` of one after another."""
+        return (self.write_batch(landed_hour, batch) for batch in batches)
+
     def _writer(self, landed_hour: datetime) -> SlotWriter:
         return SlotWriter(
             self.lake,
@@ -168,10 +172,6 @@ class Pipeline:
             self.settings.torn_after,
             Limits.of_bodies(self.settings.max_body_bytes),
         )
-
-    def _write_batches(self, landed_hour: datetime, batches: list[Batch]) -> Iterator[Outcome]:
-        for batch in batches:
-            yield self.write_batch(landed_hour, batch)
 
     def _carried(self, listed: list[Capture]) -> list[Capture]:
         return [item for item in listed if self.stream.carries(item.name.event_hub)]
@@ -186,7 +186,11 @@ class Pipeline:
     def _stale(
         self, ledger: Ledger, listed: list[Capture], every: bool
     ) -> dict[int, list[Capture]]:
-        """The captures of slots that need to be done: of `every` one, or of those with news."""
+        """The captures of slots that have to be done, by slot.
+
+        Args:
+            every: do all slots, also those of which the ledger has every capture.
+        """
         slots: dict[int, list[Capture]] = {}
         for capture in listed:
             slot = slot_of(capture.name.start, self.stream.slot_minutes)
@@ -217,7 +221,7 @@ class Pipeline:
         )
         parts = [part for slot in sorted(stale) for part in parts_of(slot, stale[slot])]
         decoded = 0
-        for done in (write or self._write_batches)(landed_hour, list(batches_of(parts))):
+        for done in (write or self.write_batches)(landed_hour, list(batches_of(parts))):
             decoded += len(done.lines)
             outcome.lines |= done.lines
             outcome.waiting += done.waiting

@@ -210,8 +210,7 @@ class Workers:
     def _write_batches(self, landed_hour: datetime, batches: list[Batch]) -> Iterator[Outcome]:
         seconds = [sum(part.size for part in batch) * _SECONDS_A_LANDED_BYTE for batch in batches]
         if not self._is_worth_it(seconds):
-            for batch in batches:
-                yield self.pipeline.write_batch(landed_hour, batch)
+            yield from self.pipeline.write_batches(landed_hour, batches)
             return
         futures = [self._submit(Pipeline.write_batch, landed_hour, batch) for batch in batches]
         try:

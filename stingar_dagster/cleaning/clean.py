@@ -73,7 +73,7 @@ class Cleaner:
             for start in range(0, max(len(records), 1), _SLICE)
         ]
         return Cleaned(
-            pl.concat([part.events for part in parts], how="vertical"),
+            pl.concat([part.events for part in parts]),
             [item for part in parts for item in part.rejected],
         )
 

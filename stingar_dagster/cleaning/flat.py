@@ -23,6 +23,7 @@ _CHUNK_BYTES: Final = 1 << 19
 """Bodies of about so many bytes are looked at together: their columns stay in the cache."""
 
 _PAD: Final = 32
+"""Bytes around a chunk: words of eight are read a little before and beyond what is looked at."""
 
 _LONG_GAP: Final = 64
 """Bytes without a string between them that are looked at as columns."""
@@ -143,7 +144,8 @@ class _Gaps(NamedTuple):
 def find_members(buffer: bytes, start: Int64s, length: Int64s, keys: Keys) -> tuple[Members, Bools]:
     """The members of bodies, and which bodies they were found in.
 
-    Such a body is JSON if those of its values are that may be none; a key may stand twice.
+    Such a body is one JSON object if every value whose form leaves that open is JSON. A key of it
+    may stand twice.
 
     Args:
         buffer: holds the bodies, one behind another.

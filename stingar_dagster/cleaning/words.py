@@ -56,6 +56,9 @@ class Keys:
     Args:
         names: at most 255.
 
+    Raises:
+        ValueError: there are more.
+
     Attributes:
         unrecognised: names that are too long, or can't be told from another by their length and
             first eight bytes.
@@ -64,6 +67,8 @@ class Keys:
     UNKNOWN: Final = 255
 
     def __init__(self, names: Sequence[str]) -> None:
+        if len(names) > self.UNKNOWN:
+            raise ValueError(f"{len(names)} keys are more than {self.UNKNOWN}")
         known: dict[tuple[bytes, int], tuple[int, bytes]] = {}
         for place, name in enumerate(names):
             text = name.encode()

@@ -22,6 +22,7 @@ from stingar_dagster.lake.publication import Draft, Record, publish, read_record
 from stingar_dagster.lake.reopened import marks
 from stingar_dagster.lake.segments import (
     ENGINE_SCHEMA,
+    IDENTITY,
     collect_orphans,
     complete,
     decode,
@@ -29,8 +30,6 @@ from stingar_dagster.lake.segments import (
     read_frame,
     segment_schema,
 )
-
-_IDENTITY: Final = ["source", "sequence", "sub"]
 
 _SLICE: Final = 32_768
 """Events that are published at once: bounds memory, and what is given back serves the next ones."""
@@ -80,7 +79,7 @@ def read_hour(lake: Lake, hour: datetime, names: tuple[str, ...]) -> StagedHour:
     objects = in_parallel(
         lambda name: lake.store.read(lake.layout.segment(hour_key(hour), name)), names
     )
-    columns = ("time_us", *_IDENTITY, "capture")
+    columns = ("time_us", *IDENTITY, "capture")
     schema = {name: ENGINE_SCHEMA[name] for name in columns}
     frames = [
         decode(data, schema, name).with_columns(segment=pl.lit(place, dtype=pl.Int32))
@@ -91,14 +90,14 @@ def read_hour(lake: Lake, hour: datetime, names: tuple[str, ...]) -> StagedHour:
     # were split into captures and runs.
     survivors = (
         staged.lazy()
-        .select(*_IDENTITY, "capture", row=pl.int_range(pl.len(), dtype=pl.Int64))
-        .sort([*_IDENTITY, "capture"], nulls_last=True, maintain_order=True)
-        .unique(_IDENTITY, keep="first", maintain_order=True)
+        .select(*IDENTITY, "capture", row=pl.int_range(pl.len(), dtype=pl.Int64))
+        .sort([*IDENTITY, "capture"], nulls_last=True, maintain_order=True)
+        .unique(IDENTITY, keep="first", maintain_order=True)
         .sort("row")
         .collect()["row"]
     )
     events = staged if len(survivors) == len(staged) else staged[survivors]
-    order = events.select(pl.arg_sort_by("time_us", *_IDENTITY)).to_series()
+    order = events.select(pl.arg_sort_by("time_us", *IDENTITY)).to_series()
     bounds = np.cumsum([0, *(len(frame) for frame in frames)])
     kept = survivors.to_numpy()
     cuts = np.searchsorted(kept, bounds)
@@ -132,15 +131,10 @@ def _pieces(lake: Lake, staged: StagedHour) -> Iterator[pl.DataFrame]:
 
 def table_events(lake: Lake, slices: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """An hour's events as daily tables' expressions see them, but for columns they do not use."""
-    parts = [_needed(table_frame(part, lake), lake) for part in slices]
     none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
-    return pl.concat([_needed(none, lake), *parts])
-
-
-def _needed(events: pl.DataFrame, lake: Lake) -> pl.DataFrame:
-    return events.select(
-        sorted(set().union(*(t.needs(events.columns) for t in lake.stream.tables)))
-    )
+    needs = sorted(set().union(*(table.needs(none.columns) for table in lake.stream.tables)))
+    parts = [table_frame(part, lake).select(needs) for part in slices]
+    return pl.concat([none.select(needs), *parts])
 
 
 def publish_events(lake: Lake, hour: datetime) -> Record:

@@ -1,4 +1,4 @@
-"""Frames to JSON lines as readers get them: no null keys, one type a field.
+"""Frames to JSON lines as readers get them: no null keys, one type a field; and lines taken apart.
 
 Not here: which columns there are (`streams`), and where lines go (`hours`, `daily`).
 """
@@ -12,8 +12,13 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from stingar_dagster.cleaning.spans import texts
+
 _FEW: Final = 16
 """Below so many rows a group costs more than the removal of their null members."""
+
+_PIECE: Final = 1 << 22
+"""Bytes that are searched for line ends at once."""
 
 _NULL_MEMBER: Final = r',"[A-Za-z0-9_@]+":null'
 """Safe on whole lines: inside a JSON string every quote is escaped, so this never matches there."""
@@ -46,6 +51,18 @@ def joined(lines: pl.Series) -> bytes:
     buffer = io.BytesIO()
     lines.to_frame().write_csv(buffer, include_header=False, quote_style="never")
     return buffer.getvalue()
+
+
+def split(data: bytes) -> pl.Series:
+    """Written lines as a String column; what follows the last line's end is none."""
+    # A piece at a time: a published hour may be large, and its flags would be as large again.
+    ends = [
+        np.flatnonzero(np.frombuffer(data[start : start + _PIECE], np.uint8) == ord("\n")) + start
+        for start in range(0, len(data), _PIECE)
+    ]
+    end = np.concatenate([np.zeros(0, dtype=np.int64), *ends])
+    start = np.concatenate([np.zeros(1, dtype=np.int64), end + 1])[: len(end)]
+    return texts(data, start, end)
 
 
 def _encoded_groups(frame: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:

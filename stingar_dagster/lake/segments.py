@@ -39,6 +39,9 @@ ENGINE_SCHEMA: dict[str, pl.DataType] = {
 """Columns that every segment has; `source` is namespace/hub/partition. Rows are sorted by capture,
 sequence and sub, the order in the file deciding between equals."""
 
+IDENTITY: Final = ("source", "sequence", "sub")
+"""What tells an event from every other."""
+
 
 def segment_schema(stream: Stream) -> dict[str, pl.DataType]:
     """Every column that a stream's segments may have."""
