@@ -116,10 +116,16 @@ def run(since: datetime | None, until: datetime | None) -> None:
 
     Runs are recorded on the same Dagster instance as the UI's.
     """
-    from stingar_dagster import runner
+    from stingar_dagster.outstanding import Outstanding
 
     _check_range(since, until)
-    pipeline = _with_landing()
+    work = Outstanding(_with_landing(), since, until)
+    if not work:
+        click.echo("Everything is up to date.")
+        return
+
+    from stingar_dagster import runner  # Dagster takes seconds to import
+
     with runner.instance() as instance, _bars() as bars:
         tasks: dict[str, Any] = {}
 
@@ -128,16 +134,13 @@ def run(since: datetime | None, until: datetime | None) -> None:
                 tasks[step] = bars.add_task(step, total=total)
             bars.update(tasks[step], completed=done)
 
-        outcome = runner.run(pipeline, instance, since, until, progress)
+        outcome = runner.run(work, instance, progress)
     for failure in outcome.failures:
         click.echo(f"stingar: {visible(failure)}", err=True)
-    if not (outcome.landed or outcome.published or outcome.rolled or outcome.failures):
-        click.echo("Everything is up to date.")
-    else:
-        click.echo(
-            f"{outcome.landed:,} landed hours, {outcome.published:,} event hours and "
-            f"{outcome.rolled:,} days are done."
-        )
+    click.echo(
+        f"{outcome.landed:,} landed hours, {outcome.published:,} event hours and "
+        f"{outcome.rolled:,} days are done."
+    )
     sys.exit(1 if outcome.failures else 0)
 
 

@@ -1,13 +1,13 @@
 """`stingar run`: everything landed and not yet published, without the UI.
 
 Runs the same jobs on the same instance as the UI, in this process, so runs and partitions show
-there. Not here: what is pending (`lake.backlog`) and what the steps do (`pipeline`).
+there. Not here: what there is to do (`outstanding`) and what the steps do (`pipeline`).
 """
 
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from stingar_dagster.lake import backlog
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.outstanding import Outstanding
 from stingar_dagster.pipeline import Pipeline
 
 _HOURS_A_RUN: Final = 48
@@ -69,40 +70,19 @@ def instance() -> dg.DagsterInstance:
         raise UsageError(f"Dagster's instance can't be opened: {reason}") from error
 
 
-def run(
-    pipeline: Pipeline,
-    dagster: dg.DagsterInstance,
-    since: datetime | None,
-    until: datetime | None,
-    progress: Progress,
-) -> Outcome:
-    """Bring landed hours in [since, until) up to date, and the hours and days they touch.
+def run(work: Outstanding, dagster: dg.DagsterInstance, progress: Progress) -> Outcome:
+    """Bring what is outstanding up to date, and the hours and days it touches.
 
     Args:
-        pipeline: of the stream.
+        work: what there is to do.
         dagster: where runs are recorded.
-        since, until: UTC hours; None: everything.
         progress: called with a step's name, partitions done and in all.
-
-    Raises:
-        CaptureNameError: a file in landing does not match the name format; nothing was written.
     """
-    pipeline.landing.check_format()
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    listing = pipeline.landing.between(since or pipeline.settings.start, min(until or end, end))
-    if listing.strangers:
-        raise listing.strangers[0]
-    captures = backlog.by_landed_hour(pipeline.lake, listing.captures)
-    runner = _Runner(pipeline, dagster, progress)
-    landed = list(backlog.unlanded(pipeline.lake, captures))
-    runner.outcome.landed = runner.step("land", landed, partitions.HOUR, _HOURS_A_RUN)
-    known = {*captures, *backlog.landed_hours(pipeline.lake, since, until)}
-    changed = list(backlog.unpublished_hours(pipeline.lake, sorted(known)))
+    runner = _Runner(work.pipeline, dagster, progress)
+    runner.outcome.landed = runner.step("land", work.landed, partitions.HOUR, _HOURS_A_RUN)
+    changed = work.hours()
     runner.outcome.published = runner.step("publish", changed, partitions.HOUR, _HOURS_A_RUN)
-    days = {day_of(hour) for hour in (*landed, *changed)}
-    if since is None and until is None:
-        days |= set(backlog.published_days(pipeline.lake))
-    pending = list(backlog.unpublished_days(pipeline.lake, days))
+    pending = work.days((*work.landed, *changed))
     runner.outcome.rolled = runner.step("roll", pending, partitions.DAY, _DAYS_A_RUN)
     return runner.outcome
 

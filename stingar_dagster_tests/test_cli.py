@@ -261,6 +261,16 @@ def test_run_brings_everything_out_and_then_has_nothing_to_do(done: Site) -> Non
     assert done.versions("") == versions
 
 
+def test_nothing_to_do_needs_no_instance_of_dagster(
+    done: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = stingar("run")
+    assert (result.exit_code, result.output) == (0, "Everything is up to date.\n")
+
+
 def test_run_keeps_to_its_range(site: Site) -> None:
     site.put([event(FIVE)], start=FIVE)
     site.put([event(FIVE + 5 * HOUR)], first=1, start=FIVE + 5 * HOUR)
@@ -593,6 +603,7 @@ def test_a_landed_hour_is_a_whole_one(site: Site) -> None:
 
 @pytest.mark.parametrize("command", ["run", "quarantine replay"])
 def test_without_an_instance_the_folder_is_asked_for(site: Site, command: str) -> None:
+    site.put([event(FIVE)], start=FIVE)
     Path("dagster.yaml").unlink()
     refused(stingar(*command.split()), "there is no dagster.yaml here", "DAGSTER_HOME")
 
@@ -601,6 +612,7 @@ def test_without_an_instance_the_folder_is_asked_for(site: Site, command: str) -
     "content", ["storage: [", "nonsense: true\n", "storage:\n  sqlite:\n    base_dir: 5\n"]
 )
 def test_an_instance_that_can_not_be_opened_is_one_line(site: Site, content: str) -> None:
+    site.put([event(FIVE)], start=FIVE)
     Path("dagster.yaml").write_text(content)
     refused(stingar("run"), "Dagster's instance can't be opened: ")
     assert nothing_written(site)

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from stingar_dagster import assets
+from stingar_dagster.outstanding import Outstanding
 from stingar_dagster.storage.objects import ObjectStore
 from stingar_dagster_tests.faulty_store import Fault, FaultyFileSystem, Kind, Plan
 from stingar_dagster_tests.support import NOON, Site, event
@@ -54,7 +55,7 @@ def run(site: Site, instance: dg.DagsterInstance) -> list[str]:
         warnings.simplefilter("ignore")
         from stingar_dagster import runner
 
-    outcome = runner.run(site.pipeline(), instance, NOON, None, lambda *progress: None)
+    outcome = runner.run(Outstanding(site.pipeline(), NOON, None), instance, lambda *progress: None)
     return outcome.failures
 
 
