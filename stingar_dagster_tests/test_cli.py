@@ -615,7 +615,7 @@ def test_an_instance_that_can_not_be_opened_is_one_line(site: Site, content: str
     site.put([event(FIVE)], start=FIVE)
     Path("dagster.yaml").write_text(content)
     refused(stingar("run"), "Dagster's instance can't be opened: ")
-    assert nothing_written(site)
+    assert not Path(site.lake).exists()
 
 
 def test_a_home_that_is_not_there_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
