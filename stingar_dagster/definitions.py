@@ -6,7 +6,7 @@ import dagster as dg
 
 from stingar_dagster.assets import stream_assets
 from stingar_dagster.jobs import daily_roll_up, stream_jobs
-from stingar_dagster.resources import PipelineResource
+from stingar_dagster.resources import PIPELINE
 from stingar_dagster.sensors import stream_sensors
 from stingar_dagster.settings import Settings, load_settings
 from stingar_dagster.streams import STREAMS
@@ -32,7 +32,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions.merge(
         *definitions,
         dg.Definitions(
-            resources={"pipeline": PipelineResource()},
+            resources={"pipeline": PIPELINE},
             # The steps do their own batching; a process a step would only add its start-up.
             executor=dg.in_process_executor,
         ),

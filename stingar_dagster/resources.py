@@ -22,3 +22,7 @@ class PipelineResource(dg.ConfigurableResource["PipelineResource"]):
             SettingsError: a setting can't be used; the message says which.
         """
         return Pipeline(load_settings(), STREAMS[stream_name])
+
+
+PIPELINE = PipelineResource()
+"""For assets by way of Dagster; for sensors directly."""

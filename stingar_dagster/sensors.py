@@ -16,6 +16,7 @@ import msgspec
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -29,13 +30,15 @@ from stingar_dagster.errors import StingarError
 from stingar_dagster.jobs import StreamJobs
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.layout import day_of
-from stingar_dagster.resources import PipelineResource
+from stingar_dagster.resources import PIPELINE
 from stingar_dagster.safe_text import visible
 from stingar_dagster.streams import Stream
 from stingar_dagster.watch import Marks, look
 
 TICK_SECONDS: Final = 4
 """The daemon looks every 5 seconds; an interval of 5 would make it 10."""
+DAYS_TICK_SECONDS: Final = 14
+"""Days are less urgent, and each tick costs the daemon a tenth of a second of processor time."""
 RECONCILE_SECONDS: Final = 3600.0
 RECONCILE_REACH: Final = timedelta(days=35)
 HOURS_A_TICK: Final = 240
@@ -45,7 +48,8 @@ _UNFINISHED: Final = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-
+_opened: Final[list[tuple[InstanceRef, dg.DagsterInstance]]] = []
+"""The instance of this process, once a sensor asked for it."""
 
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -93,10 +97,10 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         description="Looks for captures that the ledger does not have; one request a landed hour.",
     )
     def new_captures(
-        context: dg.SensorEvaluationContext, pipeline: PipelineResource
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            steps = pipeline.open(stream.name)
+            steps = PIPELINE.open(stream.name)
             cursor = _decode(context.cursor, LandingCursor)
             settings = steps.settings
             found, marks = look(
@@ -114,7 +118,7 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
             for hour, captures in missing.items()
         }
         requests = due(
-            pending, cursor.asked, _under_way(context.instance, jobs.land), _now(), HOURS_A_TICK
+            pending, cursor.asked, _under_way(_instance(context), jobs.land), _now(), HOURS_A_TICK
         )
         new = [hour for hour in requests.due if hour.isoformat() not in cursor.asked]
         return dg.SensorResult(
@@ -146,13 +150,13 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
         description="Asks for event hours whose published object does not show what is staged.",
     )
     def changed_hours(
-        context: dg.SensorEvaluationContext, pipeline: PipelineResource
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            lake = pipeline.open(stream.name).lake
+            lake = PIPELINE.open(stream.name).lake
             cursor = _decode(context.cursor, FollowingCursor)
             now = _now()
-            landed, after = _materialized(context.instance, [assets.landed], cursor)
+            landed, after = _materialized(_instance(context), [assets.landed], cursor)
             reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
             if reconcile:
                 landed |= set(backlog.landed_hours(lake, datetime.now(UTC) - RECONCILE_REACH))
@@ -160,7 +164,7 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
         requests = due(
-            pending, cursor.asked, _under_way(context.instance, jobs.publish), now, HOURS_A_TICK
+            pending, cursor.asked, _under_way(_instance(context), jobs.publish), now, HOURS_A_TICK
         )
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
@@ -180,19 +184,19 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
     @dg.sensor(
         name=f"{stream.name}_changed_days",
         job=jobs.roll,
-        minimum_interval_seconds=TICK_SECONDS,
+        minimum_interval_seconds=DAYS_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for days whose tables do not show their published hours.",
     )
     def changed_days(
-        context: dg.SensorEvaluationContext, pipeline: PipelineResource
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            lake = pipeline.open(stream.name).lake
+            lake = PIPELINE.open(stream.name).lake
             cursor = _decode(context.cursor, FollowingCursor)
             now = _now()
             hours, after = _materialized(
-                context.instance, [assets.cleaned, assets.quarantined], cursor
+                _instance(context), [assets.cleaned, assets.quarantined], cursor
             )
             days = {day_of(hour) for hour in hours} | set(cursor.open)
             reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
@@ -203,7 +207,7 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
         requests = due(
-            pending, cursor.asked, _under_way(context.instance, jobs.roll), now, HOURS_A_TICK
+            pending, cursor.asked, _under_way(_instance(context), jobs.roll), now, HOURS_A_TICK
         )
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
@@ -213,6 +217,20 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         )
 
     return changed_days
+
+
+def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
+    """Dagster's instance, opened once in the life of the code server.
+
+    A context opens one for each tick that asks, which takes more time than all else in a tick
+    (SQLite: the files of all migrations are read). Resources ask for it, too: so sensors have none.
+    """
+    ref = context.instance_ref
+    if ref is None:  # made by hand, in tests
+        return context.instance
+    if not _opened or _opened[0][0] != ref:
+        _opened[:] = [(ref, dg.DagsterInstance.from_ref(ref))]
+    return _opened[0][1]
 
 
 def _materialized(

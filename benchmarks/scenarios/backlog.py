@@ -74,7 +74,6 @@ def _work_off() -> dict[str, Any]:
     )
 
     from stingar_dagster.definitions import defs
-    from stingar_dagster.resources import PipelineResource
 
     warnings.simplefilter("ignore")
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -91,7 +90,6 @@ def _work_off() -> dict[str, Any]:
                     instance=instance,
                     cursor=cursors.get(sensor),
                     definitions=defs,
-                    resources={"pipeline": PipelineResource()},
                     sensor_name=name,
                 )
                 start = time.perf_counter()

@@ -14,7 +14,7 @@ from stingar_dagster.lake.ledger import Ledger, read_ledger
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import partial_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
-from stingar_dagster.lake.segments import decode
+from stingar_dagster.lake.segments import complete, read_frame
 from stingar_dagster.streams.tables import DailyTable
 
 
@@ -80,7 +80,7 @@ class _Hours:
             if isinstance(record.partials, str):
                 data = partial_in(self._objects[path], table.name, path)
             if data is not None:
-                return decode(data, schema, path)
+                return complete(read_frame(data, path), schema, path)
         elif path is not None:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
             if now != record:

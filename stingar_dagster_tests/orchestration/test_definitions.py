@@ -131,7 +131,8 @@ def test_sensors_and_schedules_run_by_default(defs: dg.Definitions) -> None:
     for name in sensors:
         sensor = defs.resolve_sensor_def(name)
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-        assert sensor.minimum_interval_seconds == 4
+        # One less than the daemon's five seconds, or each look would miss every other one.
+        assert sensor.minimum_interval_seconds in (4, 14)
         assert sensor.description
     for item in defs.schedules or ():
         schedule = defs.resolve_schedule_def(item.name)
@@ -187,7 +188,7 @@ def test_the_instance_is_quiet_quick_and_keeps_little(declared: dg.DagsterInstan
     assert declared.run_coordinator.dequeue_interval_seconds == 1
     kept = declared.get_tick_retention_settings(InstigatorType.SENSOR)
     days = {status.value: days for status, days in kept.items()}
-    assert (days["SKIPPED"], days["SUCCESS"], days["FAILURE"]) == (1, 7, 30)
+    assert (days["SKIPPED"], days["SUCCESS"], days["FAILURE"]) == (1, 14, 14)
     assert declared.python_log_level == "WARNING"
 
 

@@ -19,7 +19,6 @@ from dagster._core.storage.tags import (
 )
 
 from stingar_dagster.partitions import day_key, hour_key
-from stingar_dagster.resources import PipelineResource
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, event
 
 pytestmark = [
@@ -51,7 +50,6 @@ class Daemon:
             instance=self.instance,
             cursor=self.cursors.get(sensor),
             definitions=self._defs,
-            resources={"pipeline": PipelineResource()},
             sensor_name=f"stingar_{sensor}",
         )
         result = self._defs.resolve_sensor_def(f"stingar_{sensor}").evaluate_tick(context)

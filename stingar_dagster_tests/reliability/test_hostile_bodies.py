@@ -22,7 +22,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stingar_dagster.cli import main
-from stingar_dagster.resources import PipelineResource
 from stingar_dagster.settings import Settings
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.reliability.hostile import CANARY, Case, cases, lost, read
@@ -330,9 +329,7 @@ def test_why_a_sensor_does_nothing_is_harmless(monkeypatch: pytest.MonkeyPatch) 
     for sensor in ("new_captures", "changed_hours", "changed_days"):
         with (
             dg.DagsterInstance.ephemeral() as instance,
-            dg.build_sensor_context(
-                instance=instance, definitions=defs, resources={"pipeline": PipelineResource()}
-            ) as context,
+            dg.build_sensor_context(instance=instance, definitions=defs) as context,
         ):
             told = defs.resolve_sensor_def(f"stingar_{sensor}").evaluate_tick(context).skip_message
         assert "STINGAR_LAKE" in (told or "")
@@ -347,7 +344,6 @@ import json, os, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 from pathlib import Path
 from stingar_dagster.pipeline import Pipeline
-from stingar_dagster.resources import PipelineResource
 from stingar_dagster.settings import Settings
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import NOON, Site, event, stamp
