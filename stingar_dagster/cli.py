@@ -228,20 +228,41 @@ def capture(until_idle: float | None) -> None:
     settings = load_kafka_settings()
     pipeline = _pipeline()
     source = client.KafkaSource(settings)
-    with _CaptureReport(settings.topics) as report, contextlib.closing(source):
+    stop = _Stop()
+    with _CaptureReport(settings.topics) as report, contextlib.closing(source), stop:
         capturer = Capturer(
             source, pipeline.landing, pipeline.lake, settings.namespace, settings.limits,
             SystemClock(), report,
         )  # fmt: skip
-        # At any point: landing is right after a kill, too.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with contextlib.suppress(KeyboardInterrupt):
-            capturer.start()
-            capturer.run(until_idle)
+        capturer.start()
+        capturer.run(until_idle, lambda: stop.asked)
     click.echo(
         f"{report.events:,} events in {report.captures:,} captures, {report.rate:,.0f} events a "
         "second."
     )
+
+
+class _Stop:
+    """SIGINT and SIGTERM end what is under way, in three seconds at most.
+
+    librdkafka's calls are not interrupted, so there is a moment to look at `asked` first. What then
+    still waits for a store is broken off: landing is right after a kill, too.
+    """
+
+    asked = False
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def __exit__(self, kind: object, *_: object) -> bool:
+        signal.alarm(0)
+        return kind is KeyboardInterrupt
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+        signal.alarm(3)
 
 
 class _CaptureReport:

@@ -7,12 +7,16 @@ landing before retention removed it. Not here: writing (`packing`, `kafka`).
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from stingar_dagster.capture.discovery import Capture, Landing
 from stingar_dagster.capture.reader import read_captures
 from stingar_dagster.lake.ledger import LedgerLine
 
-_RECENT = timedelta(days=2)
+_RECENT: Final = timedelta(days=2)
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, 23, tzinfo=UTC)
+"""Captures in the future count: a clock that was wrong may have named them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,11 @@ def positions(
             records of one of the partitions.
         partitions: those that matter. Where recent captures tell of all, older are not listed.
     """
-    until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=366)
-    since = until - timedelta(days=366) - _RECENT
-    found = _in_landing(landing, namespace, event_hub, since, until)
+    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - _RECENT
+    found = _in_landing(landing, namespace, event_hub, since)
     wanted = set(partitions)
     if not wanted or not wanted <= _known(found):
-        found = _in_landing(landing, namespace, event_hub, datetime(1970, 1, 1, tzinfo=UTC), until)
+        found = _in_landing(landing, namespace, event_hub, _FIRST)
     if wanted <= _known(found):
         return found
     # No identity and no name that was used may come again.
@@ -80,10 +83,10 @@ def _known(found: dict[int, Position]) -> set[int]:
 
 
 def _in_landing(
-    landing: Landing, namespace: str, event_hub: str, since: datetime, until: datetime
+    landing: Landing, namespace: str, event_hub: str, since: datetime
 ) -> dict[int, Position]:
     by_partition: dict[int, list[Capture]] = {}
-    for capture in landing.between(since, until).captures:
+    for capture in landing.between(since, _LAST).captures:
         name = capture.name
         if (name.namespace, name.event_hub) == (namespace, event_hub):
             by_partition.setdefault(name.partition, []).append(capture)

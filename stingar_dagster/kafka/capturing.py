@@ -147,19 +147,22 @@ class Capturer:
         self._find_partitions()
         self._last_message = self._clock.seconds()
 
-    def run(self, until_idle: float | None = None) -> None:
-        """Capture until it is stopped by an exception, such as KeyboardInterrupt.
+    def run(
+        self, until_idle: float | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Capture until it is stopped.
 
         What is not in landing by then is read again by the next instance, into the same windows.
 
         Args:
             until_idle: write what is there and return, once no message came for so many seconds.
+            stopped: asked twice a second at least.
 
         Raises:
             BrokerDenied, StoreDenied, UsageError: going on is of no use.
         """
         try:
-            while not self.step(until_idle):
+            while not stopped() and not self.step(until_idle):
                 pass
         except (BrokerDenied, UsageError):
             # The broker may not have any more what the windows hold.

@@ -112,7 +112,8 @@ class KafkaSource:
         found = []
         for topic in self._settings.topics:
             if topic not in known:
-                shown = ", ".join(sorted(known)[:5]) or "none"
+                others = sorted(name for name in known if not name.startswith("__"))
+                shown = ", ".join(others[:5]) or "none"
                 raise BrokerDenied(
                     f"STINGAR_KAFKA_TOPICS={topic}: {self._settings.brokers} has no such topic for "
                     f"this user; it shows {shown}; check the name, or make the topic first"
