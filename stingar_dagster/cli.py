@@ -252,12 +252,16 @@ class _Stop:
     asked = False
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        self._before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, self._ask),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._ask),
+            signal.SIGALRM: signal.signal(signal.SIGALRM, signal.default_int_handler),
+        }
 
     def __exit__(self, kind: object, *_: object) -> bool:
         signal.alarm(0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         return kind is KeyboardInterrupt
 
     def _ask(self, *_: object) -> None:

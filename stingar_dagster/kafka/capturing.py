@@ -178,7 +178,8 @@ class Capturer:
         for place in polled.lost:
             self._attempt(self._readings[place], partial(self._start_reading, place))
         for place in polled.ended:
-            self._readings[place].at_end = True
+            # What it waits with is read again.
+            self._readings[place].at_end = self._readings[place].again_at is None
         for place, reading in self._readings.items():
             self._look_at(place, reading)
         if self._clock.seconds() >= self._refresh_at:

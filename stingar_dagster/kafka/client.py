@@ -5,6 +5,7 @@ tells where to go on. Not here: what becomes of records and errors (`capturing`)
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -24,8 +25,8 @@ from stingar_dagster.kafka.capturing import Polled
 from stingar_dagster.kafka.capturing import TopicPartition as Place
 from stingar_dagster.kafka.settings import KafkaSettings
 
-ASK_SECONDS: Final = 15
-"""So long an answer of the broker is waited for."""
+ASK_SECONDS: Final = (1, 2, 4, 8)
+"""So long an answer of the broker is waited for, and after each whether there is hope is asked."""
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 """Messages that librdkafka holds ready, over all partitions, before it stops asking for more."""
@@ -108,7 +109,7 @@ class KafkaSource:
 
     def partitions(self) -> list[Place]:
         # Of all topics: a broker may make a topic that it is asked for by name.
-        known = self._ask(lambda: self._consumer.list_topics(timeout=ASK_SECONDS)).topics
+        known = self._ask(lambda seconds: self._consumer.list_topics(timeout=seconds)).topics
         found = []
         for topic in self._settings.topics:
             if topic not in known:
@@ -125,15 +126,15 @@ class KafkaSource:
 
     def bounds(self, place: Place) -> tuple[int, int]:
         low, high = self._ask(
-            lambda: self._consumer.get_watermark_offsets(
-                TopicPartition(*place), timeout=ASK_SECONDS, cached=False
+            lambda seconds: self._consumer.get_watermark_offsets(
+                TopicPartition(*place), timeout=seconds, cached=False
             )
         )
         return low, high
 
     def read_from(self, place: Place, offset: int) -> None:
         self.stop(place)
-        self._ask(lambda: self._consumer.incremental_assign([TopicPartition(*place, offset)]))
+        self._ask(lambda _: self._consumer.incremental_assign([TopicPartition(*place, offset)]))
 
     def stop(self, place: Place) -> None:
         # Pausing would do, but what was fetched before might still come afterwards.
@@ -174,22 +175,25 @@ class KafkaSource:
         errors, self._errors[:] = list(self._errors), []
         return errors
 
-    def _ask(self, ask: Any) -> Any:
-        try:
-            return ask()
-        except KafkaException as error:
-            self._consumer.poll(0)  # lets librdkafka tell why
-            raise self._worst(error) from None
+    def _ask(self, ask: Callable[[float], Any]) -> Any:
+        """The answer to a request.
 
-    def _worst(self, error: KafkaException) -> BrokerDenied | BrokerUnavailable:
-        """What librdkafka told in the background says more than that no answer came."""
-        told = self._taken()
-        problem = error.args[0]
-        for candidate in (problem, *told):
-            if candidate.code() in _DENIED:
-                return self._error(candidate, self._where)
-        causes = [one for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
-        return self._error(causes[-1] if causes else problem, self._where)
+        Raises:
+            BrokerDenied, BrokerUnavailable: with what librdkafka told in the background, which
+                says more than that no answer came.
+        """
+        causes: list[KafkaError] = []
+        for seconds in ASK_SECONDS:
+            try:
+                return ask(seconds)
+            except KafkaException as error:
+                self._consumer.poll(0)
+                told = [error.args[0], *self._taken()]
+            for problem in told:
+                if problem.code() in _DENIED:
+                    raise self._error(problem, self._where)
+            causes += [one for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
+        raise self._error(causes[-1], self._where)
 
     def _error(self, error: KafkaError, where: str) -> BrokerDenied | BrokerUnavailable:
         advice = _DENIED.get(error.code())

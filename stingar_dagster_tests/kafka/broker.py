@@ -95,7 +95,9 @@ class Broker:
 
     def make(self, topic: str, partitions: int = 1) -> None:
         admin = self.admin()
-        for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+        # Retention goes by the time stamps that shippers give: without this, an old one is gone.
+        new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
+        for future in admin.create_topics([new]).values():
             future.result(30)
 
     def delete(self, topic: str) -> None:
