@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Literal
 
 from fastavro import parse_schema, schemaless_writer
@@ -138,7 +139,7 @@ def _write_record(payload: io.BytesIO, record: CaptureRecord) -> None:
     fields = {
         "SequenceNumber": record.sequence_number,
         "Offset": record.offset,
-        "EnqueuedTimeUtc": _us_time(record.enqueued),
+        "EnqueuedTimeUtc": _us_time(record.enqueued.replace(microsecond=0)),
         "SystemProperties": record.system_properties,
         "Properties": record.properties,
         "Body": record.body,
@@ -159,6 +160,7 @@ def _refuse_long_integers(properties: Mapping[str, Property]) -> None:
             raise OverflowError(f"the property {name!r} does not fit in 64 bits")
 
 
+@lru_cache(maxsize=1024)
 def _us_time(moment: datetime) -> str:
     """`M/d/yyyy h:mm:ss AM`, in which .NET prints a DateTime for the United States."""
     if moment.tzinfo is None:

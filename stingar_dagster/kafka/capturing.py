@@ -46,11 +46,13 @@ class Polled:
         records: messages by partition, in order.
         ended: partitions that were read to their end.
         lost: partitions whose next offset the broker does not have.
+        away: what to say where no broker can be reached.
     """
 
     records: dict[TopicPartition, list[CaptureRecord]] = field(default_factory=dict)
     ended: set[TopicPartition] = field(default_factory=set)
     lost: set[TopicPartition] = field(default_factory=set)
+    away: str | None = None
 
 
 class Source(Protocol):
@@ -137,6 +139,7 @@ class Capturer:
         self._read = 0
         self._refresh_at = 0.0
         self._last_message = 0.0
+        self._is_away = False
 
     def start(self) -> None:
         """Find every partition, and where landing goes on.
@@ -173,6 +176,11 @@ class Capturer:
     def step(self, until_idle: float | None = None) -> bool:
         """One look at the source and at all windows; whether it is done."""
         polled = self._source.poll(self._patience())
+        if polled.records or polled.ended:
+            self._is_away = False
+        elif polled.away is not None and not self._is_away:
+            self._is_away = True
+            self._report.note(f"{polled.away}; it is tried again until it works")
         for place, records in polled.records.items():
             self._take(self._readings[place], records)
         for place in polled.lost:
@@ -226,7 +234,10 @@ class Capturer:
         except Ahead:
             self._wait(reading, _WAITS[0])
         except Conflict:
-            # Another instance is at work, or ours was written and the answer lost: landing knows.
+            self._report.note(
+                f"{place}: another instance captures it, too, or the store's answer was lost; "
+                "going on where landing ends"
+            )
             reading.stale = True
             self._wait(reading, 0)
         except (StoreUnavailable, BrokerUnavailable) as error:

@@ -163,7 +163,10 @@ class KafkaSource:
         if messages:
             self._batch = min(_BATCH, max(1, QUEUE_BYTES * len(messages) // max(size, 1)))
         for problem in self._taken():
-            if problem.code() in _DENIED:
+            if problem.code() == KafkaError._ALL_BROKERS_DOWN:
+                polled.away = f"{self._where}: the broker can't be reached"
+            # A connection that breaks while it is being secured is a fault like any other.
+            elif problem.code() in _DENIED and problem.code() != KafkaError._SSL:
                 raise self._error(problem, self._where)
         return polled
 

@@ -5,10 +5,11 @@ is asked to end: killed in between, it forgets messages that it had acknowledged
 """
 
 import contextlib
+import importlib.util
+import logging
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from confluent_kafka import KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 SECONDS_TO_START: Final = 30
 SAVED_AFTER_SECONDS: Final = 4
@@ -28,11 +30,10 @@ Message = tuple[int, bytes | None]
 
 def program() -> Path | None:
     """The broker's binary; the script beside it would only start it as a child."""
-    try:
-        import noida_db
-    except ImportError:
+    found = importlib.util.find_spec("noida_db")
+    if found is None or found.origin is None:
         return None
-    file = Path(noida_db.__file__).parent / "noida-db"
+    file = Path(found.origin).parent / "noida-db"
     return file if file.is_file() else None
 
 
@@ -126,7 +127,7 @@ class Broker:
         *,
         timestamps: Sequence[int] | None = None,
         key: bytes | None = None,
-        headers: list[tuple[str, bytes | None]] | None = None,
+        headers: list[tuple[str, str | bytes | None]] | None = None,
     ) -> None:
         """Send messages and wait until they are acknowledged."""
         failed: list[KafkaError] = []
@@ -154,10 +155,8 @@ class Broker:
         assert not failed, failed[0]
 
 
-def quiet() -> "object":
+def quiet() -> logging.Logger:
     """A logger that keeps librdkafka's lines off standard error."""
-    import logging
-
     logger = logging.Logger("quiet")
     logger.addHandler(logging.NullHandler())
     return logger
@@ -172,9 +171,3 @@ def running(folder: Path) -> Iterator[Broker]:
     finally:
         broker.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    with running(Path(sys.argv[1])) as started:
-        print(started.address, flush=True)
-        time.sleep(3600)

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import fastavro
 import pytest
@@ -184,8 +185,8 @@ class Place:
         """Number and body of every event, by capture."""
         found = {}
         for entry in self.landing.store.find(""):
-            rows = fastavro.reader(io.BytesIO(self.landing.store.read(entry.path)))
-            found[entry.path] = [(r["SequenceNumber"], r["Body"]) for r in rows]  # type: ignore[index,call-overload]
+            rows: Any = fastavro.reader(io.BytesIO(self.landing.store.read(entry.path)))
+            found[entry.path] = [(row["SequenceNumber"], row["Body"]) for row in rows]
         return found
 
     def check(self) -> None:
