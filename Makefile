@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py storage_faults.py)
 
-.PHONY: demo test check soak fuzz audit bench bench-quick bench-latency clean
+.PHONY: demo test check soak chain fuzz audit bench bench-quick bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -28,6 +28,9 @@ check: $(VENV)/ready  ## style, types, import contracts, definitions
 
 soak: $(VENV)/ready  ## the long versions of the tests of reliability: 45 minutes on two cores
 	STINGAR_SOAK=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --durations=10 $(SOAK)
+
+chain: $(VENV)/ready  ## 50,000 lines from a log file to the lake, every part killed on the way; needs rsyslog
+	STINGAR_CHAIN_LINES=$(or $(LINES),50000) $(BIN)/pytest -s -rA stingar_dagster_tests/kafka/test_chain.py
 
 fuzz: $(VENV)/ready  ## ten minutes of each fuzzer
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'

@@ -4,10 +4,13 @@ Exit codes: 0 done, 1 something does not hold or failed, 2 it could not be tried
 purpose come out as one line; text from events is made harmless before a terminal sees it.
 """
 
+import contextlib
 import csv
 import gzip
 import json
+import signal
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -200,6 +203,116 @@ def land(
             "Set STINGAR_START earlier before you run, to keep their own time.",
             err=True,
         )
+
+
+@main.command()
+@click.option(
+    "--until-idle",
+    type=click.FloatRange(0.1, 86_400),
+    metavar="SECONDS",
+    help="End once no message came for so long, with everything written.",
+)
+def capture(until_idle: float | None) -> None:
+    """Write a Kafka broker's messages as Capture files into landing, as Event Hubs Capture would.
+
+    The broker, or Event Hubs' Kafka endpoint, is set by STINGAR_KAFKA_*. It goes on where landing
+    ends. Ctrl-C or SIGTERM ends it: what is not written yet is read again by the next start.
+    """
+    try:
+        from stingar_dagster.kafka import client
+    except ImportError:
+        raise UsageError(
+            "the Kafka client is not there: pip install 'stingar-dagster[kafka]'"
+        ) from None
+    from stingar_dagster.kafka.capturing import Capturer
+    from stingar_dagster.kafka.partition import SystemClock
+    from stingar_dagster.kafka.settings import load_kafka_settings
+
+    settings = load_kafka_settings()
+    pipeline = _pipeline()
+    source = client.KafkaSource(settings)
+    stop = _Stop()
+    with _CaptureReport(settings.topics) as report, contextlib.closing(source), stop:
+        capturer = Capturer(
+            source, pipeline.landing, pipeline.lake, settings.namespace, settings.limits,
+            SystemClock(), report,
+        )  # fmt: skip
+        capturer.start()
+        capturer.run(until_idle, lambda: stop.asked)
+    click.echo(
+        f"{report.events:,} events in {report.captures:,} captures, {report.rate:,.0f} events a "
+        "second."
+    )
+
+
+class _Stop:
+    """SIGINT and SIGTERM end what is under way, in three seconds at most.
+
+    librdkafka's calls are not interrupted, so there is a moment to look at `asked` first. What then
+    still waits for a store is broken off: landing is right after a kill, too.
+    """
+
+    asked = False
+
+    def __enter__(self) -> None:
+        self._before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, self._ask),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._ask),
+            signal.SIGALRM: signal.signal(signal.SIGALRM, signal.default_int_handler),
+        }
+
+    def __exit__(self, kind: object, *_: object) -> bool:
+        signal.alarm(0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        return kind is KeyboardInterrupt
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+        signal.alarm(3)
+
+
+class _CaptureReport:
+    """Prints a line a capture, and on a terminal how things stand."""
+
+    def __init__(self, topics: tuple[str, ...]) -> None:
+        self.events = self.captures = self._read = 0
+        self._started = time.monotonic()
+        self._status = err.status(f"capturing {', '.join(topics)}") if err.is_terminal else None
+
+    def __enter__(self) -> "_CaptureReport":
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    @property
+    def rate(self) -> float:
+        return self._read / max(time.monotonic() - self._started, 0.001)
+
+    def landed(self, capture: Any) -> None:
+        self.events += capture.events
+        self.captures += 1
+        click.echo(
+            f"{visible(capture.path)}: {capture.events:,} events, {capture.size:,} bytes, "
+            f"{capture.first} to {capture.last}"
+        )
+        # A service's output is a pipe, and somebody follows it.
+        sys.stdout.flush()
+
+    def note(self, line: str) -> None:
+        click.echo(f"stingar: {visible(line)}", err=True)
+
+    def status(self, read: int, windows: int, size: int) -> None:
+        self._read = read
+        if self._status is not None:
+            self._status.update(
+                f"{read:,} events read, {self.rate:,.0f} a second; {self.captures:,} captures "
+                f"written; {windows} windows open, {size / 1e6:,.1f} MB"
+            )
 
 
 # ---------------------------------------------------------------------------- proof

@@ -6,9 +6,11 @@
     │   ├── UsageError          what a command was asked for can't be done
     │   ├── CaptureNameError    a file in landing does not match the configured name format
     │   ├── StoreDenied         the store refused: permission, credential, container
+    │   ├── BrokerDenied        the Kafka broker refused: credential, certificate, topic
     │   └── UnknownFormat       an internal file of a version this release does not know
     └── Transient               a second try may succeed: retries are decided by this type alone
         ├── StoreUnavailable    the store can't be reached, or answers that it is busy
+        ├── BrokerUnavailable   no Kafka broker can be reached, or none answers
         ├── Conflict            another process replaced the object in between
         └── WorkerDied          a process that shared the work ended before it was done
 
@@ -45,12 +47,20 @@ class StoreDenied(Terminal):
     """The store refused the operation: permission, credential or container."""
 
 
+class BrokerDenied(Terminal):
+    """The Kafka broker refused: credential, certificate or topic."""
+
+
 class UnknownFormat(Terminal):
     """An internal file was written by a release with a newer format."""
 
 
 class StoreUnavailable(Transient):
     """The store can't be reached, or answers that it is busy."""
+
+
+class BrokerUnavailable(Transient):
+    """No Kafka broker can be reached, or none answers."""
 
 
 class Conflict(Transient):

@@ -1,7 +1,7 @@
 """Log lines to Capture files in landing, as Event Hubs Capture would write them.
 
 For on-premises use, replays, the demo and tests. Sequence numbers of a partition go on from what
-is in landing, without a gap. Not here: the file format (`capture.writer`).
+is in landing, without a gap (`resuming`). Not here: the file format (`capture.writer`).
 """
 
 import contextlib
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from stingar_dagster.capture.discovery import Capture, Landing
-from stingar_dagster.capture.reader import read_captures
+from stingar_dagster.capture.discovery import Landing
 from stingar_dagster.capture.writer import CaptureRecord, encode_capture
 from stingar_dagster.errors import StoreDenied, UsageError
 from stingar_dagster.lake.ledger import LedgerLine
+from stingar_dagster.resuming import positions
 from stingar_dagster.storage.local import HIDDEN, LocalStore
 
 CAPTURE_BYTES = 32 * 1024 * 1024
@@ -110,33 +110,17 @@ class Packer:
 
     def _resume(self) -> None:
         """Find each partition's last capture and its last sequence number."""
-        since = datetime(1970, 1, 1, tzinfo=UTC)
-        until = datetime.now(UTC) + timedelta(days=366)
-        by_partition: dict[int, list[Capture]] = {}
-        for capture in self.landing.between(since, until.replace(minute=0, second=0)).captures:
-            name = capture.name
-            if (name.namespace, name.event_hub) == (self._hub.namespace, self._hub.event_hub):
-                by_partition.setdefault(name.partition, []).append(capture)
-        for partition, captures in by_partition.items():
-            captures.sort(key=lambda capture: capture.name.start)
-            self._last_start[partition] = captures[-1].name.start
-            for capture in reversed(captures):
-                sequence = read_captures([self.landing.read(capture)]).records.sequence
-                if len(sequence):
-                    self._next[partition] = int(sequence.max()) + 1
-                    break
-        if self._next.keys() >= set(range(self._hub.partitions)):
-            return
-        # No identity and no name that was used may come again.
-        for line in self._processed():
-            self._next[line.partition] = max(
-                self._next.get(line.partition, 0),
-                (-1 if line.last_sequence is None else line.last_sequence) + 1,
-            )
-            start = self.landing.format.parse(line.capture).start
-            self._last_start[line.partition] = max(
-                self._last_start.get(line.partition, start), start
-            )
+        found = positions(
+            self.landing,
+            self._hub.namespace,
+            self._hub.event_hub,
+            self._processed,
+            range(self._hub.partitions),
+        )
+        for partition, position in found.items():
+            self._next[partition] = position.next
+            if position.last_start is not None:
+                self._last_start[partition] = position.last_start
 
 
 def _chunks(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -1,8 +1,8 @@
 """The settings: environment variables, also read from a `.env` file in the working folder.
 
 Here: names, defaults, parsing, and the one-line error for a value that can't be used. Not here:
-what differs between logs (`streams`), nor credentials, which adlfs reads from the standard
-`AZURE_STORAGE_*` and `AZURE_*` variables by itself.
+what differs between logs (`streams`), where Kafka is (`kafka.settings`), nor credentials, which
+adlfs reads from the standard `AZURE_STORAGE_*` and `AZURE_*` variables by itself.
 """
 
 import os
@@ -65,7 +65,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: a value can't be parsed; the message names the variable and a valid value.
     """
     if environ is None:
-        environ = {**_dotenv(Path.cwd() / ".env"), **os.environ}
+        environ = environment()
     default = Settings()
     return Settings(
         start=_hour(environ, "STINGAR_START", default.start),
@@ -87,6 +87,15 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         processes=_positive(environ, "STINGAR_PROCESSES", default.processes, most=64),
     )
+
+
+def environment() -> dict[str, str]:
+    """The variables of `.env` in the working folder, overridden by those of the process.
+
+    Raises:
+        SettingsError: `.env` can't be read.
+    """
+    return {**_dotenv(Path.cwd() / ".env"), **os.environ}
 
 
 def _dotenv(path: Path) -> dict[str, str]:

@@ -64,7 +64,7 @@ class Listing:
 
 
 class Landing:
-    """The folder that captures land in. It is only read, `put` aside (`stingar land`)."""
+    """The folder that captures land in. Only `stingar land` and `stingar capture` write there."""
 
     def __init__(self, store: Store, name_format: CaptureFormat) -> None:
         self.store = store

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Literal
 
 from fastavro import parse_schema, schemaless_writer
@@ -73,6 +74,47 @@ def encode_capture(
     return b"".join((encode_header(codec, SCHEMA_2017, sync), *framed))
 
 
+class GrowingCapture:
+    """A capture file that grows record by record, encoded as it grows.
+
+    Memory is that of the file, and twice more while `encode` puts it together.
+    """
+
+    def __init__(self) -> None:
+        self._payload = io.BytesIO()
+        self.records = 0
+        self.first: int | None = None
+        self.last: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoded records."""
+        return self._payload.tell()
+
+    def add(self, record: CaptureRecord) -> None:
+        """Append a record.
+
+        Raises:
+            ValueError: it can't be written; the file is as it was.
+        """
+        before = self._payload.tell()
+        try:
+            _write_record(self._payload, record)
+        except ValueError:
+            self._payload.seek(before)
+            self._payload.truncate()
+            raise
+        self.records += 1
+        self.first = record.sequence_number if self.first is None else self.first
+        self.last = record.sequence_number
+
+    def encode(self) -> bytes:
+        """The file so far: the same as `encode_capture` of the same records."""
+        payload = self._payload.getvalue()
+        sync = _sync([payload])
+        return encode_header("null", SCHEMA_2017, sync) + encode_block(self.records, payload, sync)
+
+
 _PARSED_SCHEMA: Final = parse_schema(json.loads(SCHEMA_2017))
 
 
@@ -97,7 +139,7 @@ def _write_record(payload: io.BytesIO, record: CaptureRecord) -> None:
     fields = {
         "SequenceNumber": record.sequence_number,
         "Offset": record.offset,
-        "EnqueuedTimeUtc": _us_time(record.enqueued),
+        "EnqueuedTimeUtc": _us_time(record.enqueued.replace(microsecond=0)),
         "SystemProperties": record.system_properties,
         "Properties": record.properties,
         "Body": record.body,
@@ -118,6 +160,7 @@ def _refuse_long_integers(properties: Mapping[str, Property]) -> None:
             raise OverflowError(f"the property {name!r} does not fit in 64 bits")
 
 
+@lru_cache(maxsize=1024)
 def _us_time(moment: datetime) -> str:
     """`M/d/yyyy h:mm:ss AM`, in which .NET prints a DateTime for the United States."""
     if moment.tzinfo is None:

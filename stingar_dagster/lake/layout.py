@@ -84,6 +84,10 @@ class Layout:
         folder = f"{self.stream}/state/reopened"
         return folder if event_hour is None else f"{folder}/{hour_key(event_hour)}"
 
+    def opening(self, namespace: str, event_hub: str, partition: int) -> str:
+        """What `stingar capture` instances agreed on for a partition's next capture."""
+        return f"{self.stream}/state/capturing/{namespace}/{event_hub}/{partition}.json"
+
     @property
     def marks(self) -> str:
         return f"{self.stream}/state/marks.json"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stingar_dagster.capture.container import read_header, split_blocks
 from stingar_dagster.capture.reader import read_captures
-from stingar_dagster.capture.writer import CaptureRecord, encode_capture
+from stingar_dagster.capture.writer import CaptureRecord, GrowingCapture, encode_capture
 
 NOON = datetime(2026, 11, 3, 12, 0, 5, tzinfo=UTC)
 
@@ -144,3 +144,21 @@ def test_times_are_written_as_in_the_united_states(moment: datetime, text: str) 
 def test_what_can_not_be_written_is_refused(fields: Mapping[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         encode_capture([replace(record(1), **fields)])
+
+
+def test_a_capture_that_grows_is_the_same_as_one_written_at_once() -> None:
+    records = [record(number, properties={"n": number}) for number in range(7, 12)]
+    growing = GrowingCapture()
+    for index, one in enumerate(records):
+        growing.add(one)
+        assert growing.encode() == encode_capture(records[: index + 1])
+    assert (growing.first, growing.last, growing.records) == (7, 11, 5)
+
+
+def test_a_record_that_can_not_be_written_leaves_a_growing_capture_as_it_was() -> None:
+    growing = GrowingCapture()
+    growing.add(record(0))
+    with pytest.raises(ValueError, match="record 1 can't be written"):
+        growing.add(record(1, properties={"n": 2**80}))
+    growing.add(record(1))
+    assert growing.encode() == encode_capture([record(0), record(1)])

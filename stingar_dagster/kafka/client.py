@@ -1,0 +1,265 @@
+"""Kafka's protocol, by librdkafka: messages as records of captures, errors as lines.
+
+Partitions are assigned by hand: no consumer group is joined and no offset committed, since landing
+tells where to go on. Not here: what becomes of records and errors (`capturing`).
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from confluent_kafka import (
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from stingar_dagster.capture.writer import CaptureRecord, Property
+from stingar_dagster.errors import BrokerDenied, BrokerUnavailable
+from stingar_dagster.kafka.capturing import Polled
+from stingar_dagster.kafka.capturing import TopicPartition as Place
+from stingar_dagster.kafka.settings import KafkaSettings
+
+ASK_SECONDS: Final = (1, 2, 4, 8)
+"""So long an answer of the broker is waited for, and after each whether there is hope is asked."""
+
+QUEUE_BYTES: Final = 64 * 1024 * 1024
+"""Messages that librdkafka holds ready, over all partitions, before it stops asking for more."""
+
+_BATCH: Final = 5000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_DENIED: Final = {
+    KafkaError._AUTHENTICATION: (
+        "the broker refused the credential; check {credential}, and that it may read"
+    ),
+    KafkaError.SASL_AUTHENTICATION_FAILED: (
+        "the broker refused the credential; check {credential}, and that it may read"
+    ),
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: (
+        "the broker does not know this way to log in; check STINGAR_KAFKA_MECHANISM"
+    ),
+    KafkaError._SSL: (
+        "no secure connection; check STINGAR_KAFKA_SECURITY, and in STINGAR_KAFKA_CA the "
+        "certificates of who signed the broker's"
+    ),
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic; check STINGAR_KAFKA_TOPICS",
+    KafkaError._UNKNOWN_TOPIC: "there is no such topic; check STINGAR_KAFKA_TOPICS",
+    KafkaError._UNKNOWN_PARTITION: "there is no such topic; check STINGAR_KAFKA_TOPICS",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: (
+        "reading the topic is not allowed; give {credential} the right to read it"
+    ),
+    KafkaError.TOPIC_EXCEPTION: "that can't be a topic's name; check STINGAR_KAFKA_TOPICS",
+}
+"""What another try can't mend, and what to do."""
+
+
+class KafkaSource:
+    """Reads topics of one broker, or cluster of brokers.
+
+    Args:
+        settings: where, and as whom.
+
+    Raises:
+        BrokerDenied: librdkafka can't use the settings.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._errors: list[KafkaError] = []
+        # librdkafka would write to standard error by itself.
+        log = logging.Logger("librdkafka")
+        log.addHandler(logging.NullHandler())
+        log.propagate = False
+        try:
+            self._consumer = Consumer(
+                {
+                    **settings.librdkafka(),
+                    "client.id": "stingar-capture",
+                    "group.id": "stingar-capture",  # asked for, and not used: see above
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    # A position that the broker does not have is looked into, never reset.
+                    "auto.offset.reset": "error",
+                    "enable.partition.eof": True,
+                    "queued.max.messages.kbytes": QUEUE_BYTES // 1024,
+                    "fetch.message.max.bytes": 4 * 1024 * 1024,
+                    # Microsoft: Azure's load balancers drop connections idle for four minutes.
+                    "metadata.max.age.ms": 180_000,
+                    "connections.max.idle.ms": 180_000,
+                    "socket.keepalive.enable": True,
+                    "error_cb": self._errors.append,
+                },
+                logger=log,
+            )
+        except (KafkaException, ValueError, TypeError) as error:
+            raise BrokerDenied(
+                f"STINGAR_KAFKA_BROKERS={settings.brokers}: librdkafka can't use the settings: "
+                f"{self._clean(error)}; check the STINGAR_KAFKA_ variables"
+            ) from None
+        self._batch = _BATCH
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def partitions(self) -> list[Place]:
+        # Of all topics: a broker may make a topic that it is asked for by name.
+        known = self._ask(lambda seconds: self._consumer.list_topics(timeout=seconds)).topics
+        found = []
+        for topic in self._settings.topics:
+            if topic not in known:
+                others = sorted(name for name in known if not name.startswith("__"))
+                shown = ", ".join(others[:5]) or "none"
+                raise BrokerDenied(
+                    f"STINGAR_KAFKA_TOPICS={topic}: {self._settings.brokers} has no such topic for "
+                    f"this user; it shows {shown}; check the name, or make the topic first"
+                )
+            if (error := known[topic].error) is not None:
+                raise self._error(error, f"STINGAR_KAFKA_TOPICS={topic}")
+            found += [(topic, number) for number in sorted(known[topic].partitions)]
+        return found
+
+    def bounds(self, place: Place) -> tuple[int, int]:
+        low, high = self._ask(
+            lambda seconds: self._consumer.get_watermark_offsets(
+                TopicPartition(*place), timeout=seconds, cached=False
+            )
+        )
+        return low, high
+
+    def read_from(self, place: Place, offset: int) -> None:
+        self.stop(place)
+        self._ask(lambda _: self._consumer.incremental_assign([TopicPartition(*place, offset)]))
+
+    def stop(self, place: Place) -> None:
+        # Pausing would do, but what was fetched before might still come afterwards.
+        with suppress(KafkaException):  # it was not assigned
+            self._consumer.incremental_unassign([TopicPartition(*place)])
+
+    def poll(self, seconds: float) -> Polled:
+        messages = self._consumer.consume(self._batch, seconds)
+        polled = Polled()
+        size = 0
+        for message in messages:
+            place = message.topic() or "", message.partition() or 0
+            error = message.error()
+            if error is None:
+                size += len(message.value() or b"")
+                polled.records.setdefault(place, []).append(record_of(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                polled.ended.add(place)
+            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                polled.lost.add(place)
+            elif error.code() in _DENIED:
+                where = f"STINGAR_KAFKA_TOPICS={place[0]}" if place[0] else self._where
+                raise self._error(error, where)
+            # Anything else librdkafka tries again by itself.
+        # A batch must not hold more than the queue does.
+        if messages:
+            self._batch = min(_BATCH, max(1, QUEUE_BYTES * len(messages) // max(size, 1)))
+        for problem in self._taken():
+            if problem.code() == KafkaError._ALL_BROKERS_DOWN:
+                polled.away = f"{self._where}: the broker can't be reached"
+            # A connection that breaks while it is being secured is a fault like any other.
+            elif problem.code() in _DENIED and problem.code() != KafkaError._SSL:
+                raise self._error(problem, self._where)
+        return polled
+
+    @property
+    def _where(self) -> str:
+        return f"STINGAR_KAFKA_BROKERS={self._settings.brokers}"
+
+    def _taken(self) -> list[KafkaError]:
+        errors, self._errors[:] = list(self._errors), []
+        return errors
+
+    def _ask(self, ask: Callable[[float], Any]) -> Any:
+        """The answer to a request.
+
+        Raises:
+            BrokerDenied, BrokerUnavailable: with what librdkafka told in the background, which
+                says more than that no answer came.
+        """
+        causes: list[KafkaError] = []
+        for seconds in ASK_SECONDS:
+            try:
+                return ask(seconds)
+            except KafkaException as error:
+                self._consumer.poll(0)
+                told = [error.args[0], *self._taken()]
+            for problem in told:
+                if problem.code() in _DENIED:
+                    raise self._error(problem, self._where)
+            causes += [one for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
+        raise self._error(causes[-1], self._where)
+
+    def _error(self, error: KafkaError, where: str) -> BrokerDenied | BrokerUnavailable:
+        advice = _DENIED.get(error.code())
+        if advice is not None:
+            text = advice.format(credential=self._settings.credential)
+            return BrokerDenied(f"{where}: {text} ({self._clean(error)})")
+        return BrokerUnavailable(
+            f"{where}: the broker can't be reached ({self._clean(error)}); check the address, the "
+            "port, STINGAR_KAFKA_SECURITY and the network"
+        )
+
+    def _clean(self, error: object) -> str:
+        """An error's text in one line, without a secret of the settings."""
+        if isinstance(error, KafkaException) and error.args:
+            error = error.args[0]
+        text = error.str() if isinstance(error, KafkaError) else str(error)
+        return self._settings.without_secrets(" ".join(text.split()))[:300]
+
+
+def record_of(message: Message) -> CaptureRecord:
+    """A message as Event Hubs Capture would record it.
+
+    The broker's time stamp is the enqueued time, the key the partition key, headers are
+    properties, and a tombstone has a null body. Where there is no time stamp, or none that has a
+    date, `EnqueuedTimeUtc` is 1970.
+    """
+    number = message.offset() or 0
+    kind, milliseconds = message.timestamp()
+    system: dict[str, Property] = {}
+    enqueued = _EPOCH
+    if kind != TIMESTAMP_NOT_AVAILABLE:
+        system["x-opt-enqueued-time"] = milliseconds
+        with suppress(OverflowError):
+            enqueued = _EPOCH + timedelta(milliseconds=milliseconds)
+    if (key := message.key()) is not None:
+        system["x-opt-partition-key"] = _text(key)
+    return CaptureRecord(
+        sequence_number=number,
+        offset=str(number),
+        enqueued=enqueued,
+        body=message.value(),
+        system_properties=system,
+        properties=_properties(message.headers()) if message.headers() else {},
+    )
+
+
+def _properties(headers: Any) -> dict[str, Property]:
+    """Headers by name; of several with one name the further ones as `name.2`, `name.3`."""
+    properties: dict[str, Property] = {}
+    for name, value in headers:
+        unused, count = name, 1
+        while unused in properties:
+            count += 1
+            unused = f"{name}.{count}"
+        properties[unused] = _text(value)
+    return properties
+
+
+def _text(value: Any) -> Property:
+    """Bytes as text where they are UTF-8: what other readers of captures expect."""
+    if not isinstance(value, bytes):
+        return value  # type: ignore[no-any-return]
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,173 @@
+"""A Kafka-protocol broker on loopback (the PyPI package noida-db), and what tests do to it.
+
+The broker keeps its topics in memory and writes them to its folder every second or so and when it
+is asked to end: killed in between, it forgets messages that it had acknowledged.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+SECONDS_TO_START: Final = 30
+SAVED_AFTER_SECONDS: Final = 4
+"""The broker has written to its folder what came before."""
+
+Message = tuple[int, bytes | None]
+"""Partition and body."""
+
+
+def program() -> Path | None:
+    """The broker's binary; the script beside it would only start it as a child."""
+    found = importlib.util.find_spec("noida_db")
+    if found is None or found.origin is None:
+        return None
+    file = Path(found.origin).parent / "noida-db"
+    return file if file.is_file() else None
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@dataclass
+class Broker:
+    """A broker process.
+
+    Attributes:
+        folder: of its data.
+        port: that it listens on.
+    """
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        binary = program()
+        assert binary is not None
+        port, folder = str(self.port), str(self.folder)
+        self._process = subprocess.Popen(
+            [binary, "start", "--only", "kafka", "--kafka-port", port, "--data-dir", folder],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + SECONDS_TO_START
+        while time.monotonic() < until and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            time.sleep(0.05)
+        raise RuntimeError("the broker does not start")
+
+    def stop(self) -> None:
+        """End it as an operator would; it saves everything."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(30)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    # ---- what an operator does
+
+    def admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.address}, logger=quiet())
+
+    def make(self, topic: str, partitions: int = 1) -> None:
+        admin = self.admin()
+        # Retention goes by the time stamps that shippers give: without this, an old one is gone.
+        new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
+        for future in admin.create_topics([new]).values():
+            future.result(30)
+
+    def delete(self, topic: str) -> None:
+        admin = self.admin()
+        for future in admin.delete_topics([topic]).values():
+            future.result(30)
+
+    def widen(self, topic: str, partitions: int) -> None:
+        admin = self.admin()
+        for future in admin.create_partitions([NewPartitions(topic, partitions)]).values():
+            future.result(30)
+
+    def forget_before(self, topic: str, partition: int, offset: int) -> None:
+        """Delete messages, as retention does."""
+        admin = self.admin()
+        futures = admin.delete_records([TopicPartition(topic, partition, offset)])
+        for future in futures.values():
+            future.result(30)
+
+    # ---- what a shipper does
+
+    def send(
+        self,
+        topic: str,
+        messages: Sequence[Message],
+        *,
+        timestamps: Sequence[int] | None = None,
+        key: bytes | None = None,
+        headers: list[tuple[str, str | bytes | None]] | None = None,
+    ) -> None:
+        """Send messages and wait until they are acknowledged."""
+        failed: list[KafkaError] = []
+        producer = Producer(
+            {"bootstrap.servers": self.address, "acks": "all", "linger.ms": 5}, logger=quiet()
+        )
+        for index, (partition, body) in enumerate(messages):
+            while True:
+                try:
+                    producer.produce(
+                        topic,
+                        body,
+                        key,
+                        partition,
+                        timestamp=timestamps[index] if timestamps else int(time.time() * 1000),
+                        headers=headers,
+                        on_delivery=lambda error, _: failed.append(error) if error else None,
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            if index % 1000 == 0:
+                producer.poll(0)
+        assert producer.flush(60) == 0
+        assert not failed, failed[0]
+
+
+def quiet() -> logging.Logger:
+    """A logger that keeps librdkafka's lines off standard error."""
+    logger = logging.Logger("quiet")
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Broker]:
+    broker = Broker(folder)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(folder, ignore_errors=True)
