@@ -117,10 +117,11 @@ def run(since: datetime | None, until: datetime | None) -> None:
     Runs are recorded on the same Dagster instance as the UI's.
     """
     from stingar_dagster import runner
+    from stingar_dagster.instance import open_instance
 
     _check_range(since, until)
     pipeline = _with_landing()
-    with runner.instance() as instance, _bars() as bars:
+    with open_instance() as instance, _bars() as bars:
         tasks: dict[str, Any] = {}
 
         def progress(step: str, done: int, total: int) -> None:
@@ -346,10 +347,11 @@ def quarantine_replay(since: datetime | None, until: datetime | None) -> None:
     nothing.
     """
     from stingar_dagster import runner
+    from stingar_dagster.instance import open_instance
 
     _check_range(since, until)
     pipeline = _with_landing()
-    with runner.instance() as instance, _bars() as bars:
+    with open_instance() as instance, _bars() as bars:
         task = bars.add_task("landed hours", total=None)
         outcome = runner.replay(
             pipeline,

@@ -113,8 +113,12 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
                 forget_expected(steps.lake, datetime.now(UTC) - RECONCILE_REACH)
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
+        warnings = [*map(str, found.strangers[:5]), *heard.strange[:5]]
         failure = [heard.marks.failure] if heard.marks.failure else []
-        for warning in [*map(str, found.strangers[:5]), *heard.strange[:5], *failure]:
+        if heard.marks.failure != cursor.queue.failure:
+            # Ticks that log something are kept as objects of their own; the reason says it, too.
+            warnings += failure
+        for warning in warnings:
             context.log.warning(visible(warning))
         marks.open_hours = sorted(missing)
         pending = {
