@@ -15,7 +15,8 @@ import dagster as dg
 from stingar_dagster.errors import UsageError
 
 _UNSET = re.compile(r'environment variable "(\w+)" which is not set')
-_CREDENTIALS = re.compile(r"//[^\s@]*@")
+_CREDENTIALS = re.compile(r"[^\s'\"]*@")
+"""What stands before the host in an address, also where an address was written as a host."""
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -45,7 +46,7 @@ def _reason(error: BaseException) -> str:
         # What the database's driver says, without SQLAlchemy's remarks.
         cause = getattr(error.__cause__, "orig", None) or error.__cause__
         text = f"{str(cause).strip().splitlines()[0]}; check the host, the user and the password"
-    return _CREDENTIALS.sub("//", " ".join(text.split()))[:300]
+    return _CREDENTIALS.sub("", " ".join(text.split()))[:300]
 
 
 @contextlib.contextmanager

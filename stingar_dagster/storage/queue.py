@@ -25,7 +25,7 @@ INVISIBLE_SECONDS: Final = 300
 
 _A_REQUEST: Final = 32
 """The most that the service hands out at once."""
-_PATIENCE: Final = {
+_PATIENCE: Final[dict[str, Any]] = {
     "connection_timeout": 5,
     "read_timeout": 10,
     "retry_total": 1,

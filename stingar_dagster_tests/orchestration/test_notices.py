@@ -211,7 +211,7 @@ def test_a_tick_that_is_lost_loses_no_notice(office: Office) -> None:
     taken = [tuple(one) for one in office.cursor()["queue"]["taken"]]
     office.daemon.cursors["new_captures"] = before
     assert office.tick() == []
-    office.mailbox.give_back(taken)  # type: ignore[arg-type]
+    office.mailbox.give_back(taken)
     assert office.tick() == keys(ANCIENT)
 
 
@@ -238,7 +238,7 @@ def test_a_message_that_is_never_done_with_is_left_to_listing(
     for _ in range(5):
         assert office.tick() == keys(ANCIENT)
         taken = [tuple(one) for one in office.cursor()["queue"]["taken"]]
-        office.mailbox.give_back(taken)  # type: ignore[arg-type]
+        office.mailbox.give_back(taken)
         office.daemon.cursors["new_captures"] = before
     assert office.tick() == []
     assert "was handed out 6 times and never done with" in "".join(capfd.readouterr())
