@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from azure.storage.blob import ContainerClient
 
 from stingar_dagster.errors import UsageError
@@ -211,6 +212,12 @@ def test_a_store_that_takes_no_output_fails_no_run(deployment: Deployment) -> No
     done = deployment.stingar("run", DAGSTER_COMPUTE_LOGS_CONTAINER="missing")
     assert done.returncode == 0
     assert {status for _, status, _ in deployment.runs()} == {"SUCCESS"}
+
+
+def test_the_instance_on_azure_differs_only_in_where_it_keeps_things() -> None:
+    here, there = (yaml.safe_load(path.read_text()) for path in (ROOT / "dagster.yaml", CONFIG))
+    differs = {name for name in here | there if here.get(name) != there.get(name)}
+    assert differs == {"storage", "local_artifact_storage", "compute_logs"}
 
 
 @pytest.mark.parametrize("command", ["run", "demo"])
