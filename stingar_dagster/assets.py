@@ -85,6 +85,8 @@ def _captures(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.Asse
 
 
 def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsDefinition:
+    hears_notices = bool(settings.notices)
+
     @dg.asset(
         key=keys.landed,
         deps=[keys.captures],
@@ -93,7 +95,8 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
         check_specs=[
             checks.counts_spec(
                 keys.landed, "Every event of every capture is cleaned or quarantined, once"
-            )
+            ),
+            *([checks.as_told_spec(keys.landed)] if hears_notices else []),
         ],
         group_name=stream.name,
         kinds={"polars", "parquet"},
@@ -113,10 +116,13 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
         with _reported(context), Workers(pipeline.open(stream.name)) as workers:
             lake, again = workers.pipeline.lake, AUTOMATIC_TAG not in context.run.tags
             problems: list[str] = []
+            not_as_told: list[str] = []
             # Each hour is checked while workers, if any, are at the next ones.
             hours = map(partitions.parse_hour_key, context.partition_keys)
             for hour, outcome in workers.land_hours(hours, again=again):
                 problems += checks.landed_problems(lake, {hour: outcome})
+                if hears_notices:
+                    not_as_told += checks.not_as_told(lake, {hour: outcome.ledger})
                 for capture in outcome.waiting:
                     context.log.warning(
                         f"{visible(capture.name.path)} looks half-written; it is tried again later"
@@ -139,9 +145,11 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                     },
                     partition_key=partitions.hour_key(hour),
                 )
-            return dg.MaterializeResult(
-                check_results=[checks.result(problems, len(context.partition_keys), "landed hours")]
-            )
+            checked = len(context.partition_keys)
+            results = [checks.result(problems, checked, "landed hours")]
+            if hears_notices:
+                results.append(checks.as_told_result(keys.landed, not_as_told, checked))
+            return dg.MaterializeResult(check_results=results)
 
     return landed_events
 

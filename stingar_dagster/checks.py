@@ -5,15 +5,17 @@ Not here: proof over a whole range (`verify`).
 See https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 import dagster as dg
 import polars as pl
 
-from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.expected import disagreements, expected_of
+from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key
+from stingar_dagster.lake.ledger import Ledger
 from stingar_dagster.lake.lines import split
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import read_quarantine
@@ -22,6 +24,7 @@ from stingar_dagster.pipeline import Landed
 from stingar_dagster.safe_text import visible
 
 COUNTS = "counts_reconcile"
+AS_TOLD = "captures_are_as_told"
 
 _EVENT_ID: Final = r'"event_id":"((?:[^"\\]|\\.)*)"'
 """A member of the line itself: inside a JSON string every quote is escaped."""
@@ -29,6 +32,16 @@ _EVENT_ID: Final = r'"event_id":"((?:[^"\\]|\\.)*)"'
 
 def counts_spec(asset: dg.AssetKey, description: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(COUNTS, asset=asset, description=description, blocking=True)
+
+
+def as_told_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """A notice may be wrong, or anyone's, so nothing waits for this."""
+    return dg.AssetCheckSpec(
+        AS_TOLD,
+        asset=asset,
+        description="Captures hold what Event Hubs said when it wrote them",
+        blocking=False,
+    )
 
 
 def landed_problems(lake: Lake, landed: dict[datetime, Landed]) -> list[str]:
@@ -51,6 +64,32 @@ def landed_problems(lake: Lake, landed: dict[datetime, Landed]) -> list[str]:
                 f"{hour_key(hour)}: {expected} events quarantined, {published} published"
             )
     return problems
+
+
+def not_as_told(lake: Lake, ledgers: Mapping[datetime, Ledger]) -> list[str]:
+    """Whole captures that hold something else than every notice of them says."""
+    told = in_parallel(lambda hour: expected_of(lake, hour), ledgers)
+    return [
+        f"{capture}: {detail}"
+        for ledger, expected in zip(ledgers.values(), told, strict=True)
+        for capture, detail in disagreements(ledger, expected, damaged=False)
+    ]
+
+
+def as_told_result(
+    asset: dg.AssetKey, problems: Collection[str], checked: int
+) -> dg.AssetCheckResult:
+    """The outcome of `not_as_told` for some landed hours."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=AS_TOLD,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=visible("; ".join([*problems][:5]))
+        if problems
+        else "nothing speaks against it",
+        metadata={"landed hours": checked, "problems": len(problems)},
+    )
 
 
 def published_problems(lake: Lake, published: dict[datetime, Record]) -> list[str]:

@@ -128,8 +128,9 @@ def run(since: datetime | None, until: datetime | None) -> None:
         return
 
     from stingar_dagster import runner  # Dagster takes seconds to import
+    from stingar_dagster.instance import open_instance
 
-    with runner.instance() as instance, _bars() as bars:
+    with open_instance() as instance, _bars() as bars:
         tasks: dict[str, Any] = {}
 
         def progress(step: str, done: int, total: int) -> None:
@@ -462,10 +463,11 @@ def quarantine_replay(since: datetime | None, until: datetime | None) -> None:
     nothing.
     """
     from stingar_dagster import runner
+    from stingar_dagster.instance import open_instance
 
     _check_range(since, until)
     pipeline = _with_landing()
-    with runner.instance() as instance, _bars() as bars:
+    with open_instance() as instance, _bars() as bars:
         task = bars.add_task("landed hours", total=None)
         outcome = runner.replay(
             pipeline,

@@ -13,6 +13,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from stingar_dagster.instance import open_instance
 from stingar_dagster.lake import backlog
 from stingar_dagster.packing import Hub, Packer
 from stingar_dagster.pipeline import Pipeline
@@ -59,8 +60,11 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
     """Serve the demo until interrupted; returns the exit code.
 
     Raises:
-        UsageError: another demo lands traffic in the same folder.
+        UsageError: another demo lands traffic in the same folder, or Dagster's instance can't be
+            opened.
     """
+    with open_instance():
+        pass  # what is wrong with it is better told here than by Dagster's processes
     pipeline = Pipeline(settings, STINGAR)
     packer = Packer(
         pipeline.landing,

@@ -4,11 +4,9 @@ Runs the same jobs on the same instance as the UI, in this process, so runs and 
 there. Not here: what there is to do (`outstanding`) and what the steps do (`pipeline`).
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import dagster as dg
@@ -21,7 +19,6 @@ from stingar_dagster import partitions
 from stingar_dagster.assets import AUTOMATIC_TAG
 from stingar_dagster.automation import ranges
 from stingar_dagster.definitions import defs
-from stingar_dagster.errors import UsageError
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import day_of
@@ -50,24 +47,6 @@ class Outcome:
     published: int = 0
     rolled: int = 0
     failures: list[str] = field(default_factory=list)
-
-
-def instance() -> dg.DagsterInstance:
-    """The instance that the UI uses: DAGSTER_HOME's, else that of this folder's dagster.yaml.
-
-    Raises:
-        UsageError: there is neither, or it can't be used.
-    """
-    home = os.environ.get("DAGSTER_HOME")
-    if not home and not Path("dagster.yaml").is_file():
-        raise UsageError(
-            "there is no dagster.yaml here: run this in the project's folder, or set DAGSTER_HOME"
-        )
-    try:
-        return dg.DagsterInstance.get() if home else dg.DagsterInstance.from_config(os.getcwd())
-    except Exception as error:  # of many kinds: the file's, its values', the database's
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"Dagster's instance can't be opened: {reason}") from error
 
 
 def run(work: Outstanding, dagster: dg.DagsterInstance, progress: Progress) -> Outcome:

@@ -23,17 +23,22 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from stingar_dagster import partitions
+from stingar_dagster import checks, partitions
 from stingar_dagster.assets import AUTOMATIC_TAG, StreamAssets
 from stingar_dagster.automation import Asked, due, ranges
+from stingar_dagster.capture.discovery import Listing
 from stingar_dagster.errors import StingarError
 from stingar_dagster.jobs import StreamJobs
 from stingar_dagster.lake import backlog
+from stingar_dagster.lake.expected import forget_expected
 from stingar_dagster.lake.layout import day_of
+from stingar_dagster.lake.ledger import read_ledger
+from stingar_dagster.notices import Heard, QueueMarks, hear
+from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.resources import PIPELINE
 from stingar_dagster.safe_text import visible
 from stingar_dagster.streams import Stream
-from stingar_dagster.watch import Marks, look
+from stingar_dagster.watch import Marks, look, look_where_told
 
 TICK_SECONDS: Final = 4
 """The daemon looks every 5 seconds; an interval of 5 would make it 10."""
@@ -58,6 +63,7 @@ class LandingCursor(msgspec.Struct):
     """Hints of the landing sensor."""
 
     marks: Marks = msgspec.field(default_factory=Marks)
+    queue: QueueMarks = msgspec.field(default_factory=QueueMarks)
     asked: dict[str, Asked] = {}
 
 
@@ -102,16 +108,22 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         try:
             steps = PIPELINE.open(stream.name)
             cursor = _decode(context.cursor, LandingCursor)
-            settings = steps.settings
-            found, marks = look(
-                steps.landing, cursor.marks, settings.start, settings.lookback, datetime.now(UTC)
-            )
+            heard = hear(steps, cursor.queue, _now())
+            found, marks = _look(steps, cursor.marks, heard, datetime.now(UTC))
             by_hour = backlog.by_landed_hour(steps.lake, found.captures)
             missing = backlog.unlanded(steps.lake, by_hour)
+            late = _landed_before_told(steps, assets.landed, heard.hours - missing.keys())
+            if marks.reconciled_at != cursor.marks.reconciled_at:
+                forget_expected(steps.lake, datetime.now(UTC) - RECONCILE_REACH)
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
-        for stranger in found.strangers[:5]:
-            context.log.warning(visible(str(stranger)))
+        warnings = [*map(str, found.strangers[:5]), *heard.strange[:5]]
+        failure = [heard.marks.failure] if heard.marks.failure else []
+        if heard.marks.failure != cursor.queue.failure:
+            # Ticks that log something are kept as objects of their own; the reason says it, too.
+            warnings += failure
+        for warning in warnings:
+            context.log.warning(visible(warning))
         marks.open_hours = sorted(missing)
         pending = {
             hour: " ".join(f"{c.name.path}@{c.etag}" for c in captures)
@@ -124,21 +136,59 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         return dg.SensorResult(
             run_requests=_run_requests(requests.due, partitions.HOUR, stream, priority=10),
             asset_events=[
-                dg.AssetMaterialization(
-                    assets.captures,
-                    partition=partitions.hour_key(hour),
-                    metadata={
-                        "captures": len(by_hour[hour]),
-                        "size in MB": round(sum(c.size for c in by_hour[hour]) / 1e6, 3),
-                    },
-                )
-                for hour in new
+                *(
+                    dg.AssetMaterialization(
+                        assets.captures,
+                        partition=partitions.hour_key(hour),
+                        metadata={
+                            "captures": len(by_hour[hour]),
+                            "size in MB": round(sum(c.size for c in by_hour[hour]) / 1e6, 3),
+                        },
+                    )
+                    for hour in new
+                ),
+                *late,
             ],
-            cursor=_encode(LandingCursor(marks, requests.asked)),
-            skip_reason=None if requests.due else _nothing(len(missing), "landed hours"),
+            cursor=_encode(LandingCursor(marks, heard.marks, requests.asked)),
+            skip_reason=None
+            if requests.due
+            else visible("; ".join([_nothing(len(missing), "landed hours"), *failure])),
         )
 
     return new_captures
+
+
+def _look(steps: Pipeline, marks: Marks, heard: Heard, now: datetime) -> tuple[Listing, Marks]:
+    """List what notices tell of, and where they do not come, or it is time, the last hours."""
+    settings = steps.settings
+    marks = msgspec.structs.replace(marks, open_hours=sorted({*marks.open_hours, *heard.hours}))
+    if settings.notices and not heard.marks.failure:
+        looked = look_where_told(steps.landing, marks, now)
+        if looked is not None:
+            return looked
+    return look(steps.landing, marks, settings.start, settings.lookback, now)
+
+
+def _landed_before_told(
+    steps: Pipeline, asset: dg.AssetKey, hours: Iterable[datetime]
+) -> list[dg.AssetCheckEvaluation]:
+    """The check of captures that notices tell of after they were landed, where it fails."""
+    lake = steps.lake
+    ledgers = {hour: read_ledger(lake.store, lake.layout, hour) for hour in hours}
+    problems = checks.not_as_told(lake, ledgers)
+    if not problems:
+        return []
+    result = checks.as_told_result(asset, problems, len(ledgers))
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=asset,
+            check_name=checks.AS_TOLD,
+            passed=False,
+            severity=result.severity,
+            description=result.description,
+            metadata=result.metadata,
+        )
+    ]
 
 
 def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.SensorDefinition:

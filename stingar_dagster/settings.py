@@ -46,6 +46,8 @@ class Settings:
         lookback: how far behind the newest capture of a partition late captures are looked for
             at every tick of the sensor.
         processes: so many share the hours and days of one run, where there is enough to do.
+        notices: address of the storage queue that Event Grid's notices of new captures go to;
+            empty: captures are found by listing alone.
     """
 
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
@@ -56,6 +58,7 @@ class Settings:
     torn_after: timedelta = timedelta(minutes=15)
     lookback: timedelta = timedelta(hours=2)
     processes: int = field(default_factory=_usable_cores)
+    notices: str = ""
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -86,6 +89,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             )
         ),
         processes=_positive(environ, "STINGAR_PROCESSES", default.processes, most=64),
+        notices=_url(environ, "STINGAR_NOTICES", default.notices),
     )
 
 

@@ -2,7 +2,8 @@
 
 Every look lists the last hours; every few minutes from each source's own mark, for partitions that
 lag; once an hour a week, for captures that landed after an outage under old names. A first look at
-a filled landing folder goes a week at a time. Not here: what to do about captures (`sensors`).
+a filled landing folder goes a week at a time. Where notices come, the hours that they tell of are
+listed at once, and the rest once a minute. Not here: what to do about captures (`sensors`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ LAGGING_REACH: Final = timedelta(days=2)
 RECONCILE_EVERY: Final = timedelta(hours=1)
 RECONCILE_REACH: Final = timedelta(days=7)
 STRIDE: Final = timedelta(days=7)
+LISTING_EVERY: Final = timedelta(minutes=1)
+"""How long a lost notice can hide a capture of the last hours."""
 
 
 class Marks(msgspec.Struct):
@@ -26,12 +29,13 @@ class Marks(msgspec.Struct):
     Attributes:
         looked_until: everything before it has been listed once; None: nothing yet.
         sources: newest landed hour seen of each namespace/hub/partition.
-        lagging_at, reconciled_at: when the wider looks were last taken.
+        looked_at, lagging_at, reconciled_at: when a look and the wider looks were last taken.
         open_hours: landed hours that are not done, listed again at every look.
     """
 
     looked_until: datetime | None = None
     sources: dict[str, datetime] = {}
+    looked_at: datetime | None = None
     lagging_at: datetime | None = None
     reconciled_at: datetime | None = None
     open_hours: list[datetime] = []
@@ -53,7 +57,9 @@ def look(
         the captures found, and the marks for the next look; the caller sets `open_hours`.
     """
     end = now.replace(minute=0, second=0, microsecond=0) + 2 * HOUR
-    after = Marks(marks.looked_until, dict(marks.sources), marks.lagging_at, marks.reconciled_at)
+    after = Marks(
+        marks.looked_until, dict(marks.sources), now, marks.lagging_at, marks.reconciled_at
+    )
     if marks.looked_until is None:
         first = landing.first_hour(start)
         if first is None:
@@ -70,6 +76,25 @@ def look(
     for hour in marks.open_hours:
         if not since <= hour < until:
             found.captures += landing.hour(hour)
+    for capture in found.captures:
+        _move_mark(after.sources, capture)
+    return found, after
+
+
+def look_where_told(landing: Landing, marks: Marks, now: datetime) -> tuple[Listing, Marks] | None:
+    """List the open hours only, among them those that notices tell of, while that is enough.
+
+    Returns:
+        as `look` does, or None where a look at the last hours is due.
+    """
+    until = now.replace(minute=0, second=0, microsecond=0) + HOUR
+    if marks.looked_until is None or marks.looked_until < until or marks.looked_at is None:
+        return None
+    if not timedelta(0) <= now - marks.looked_at < LISTING_EVERY:
+        return None
+    found, after = Listing(), msgspec.structs.replace(marks, sources=dict(marks.sources))
+    for hour in marks.open_hours:
+        found.captures += landing.hour(hour)
     for capture in found.captures:
         _move_mark(after.sources, capture)
     return found, after

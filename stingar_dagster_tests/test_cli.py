@@ -280,9 +280,9 @@ def test_run_keeps_to_its_range(site: Site) -> None:
 
 
 def test_run_fills_the_instance_that_the_ui_shows(done: Site) -> None:
-    from stingar_dagster import runner
+    from stingar_dagster.instance import open_instance
 
-    with runner.instance() as instance:
+    with open_instance() as instance:
         jobs = {run.job_name for run in instance.get_runs()}
     assert jobs == {"stingar_land", "stingar_publish", "stingar_roll"}
 

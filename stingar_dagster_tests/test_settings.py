@@ -18,6 +18,7 @@ VARIABLES = (
     "STINGAR_TORN_AFTER_MINUTES",
     "STINGAR_LOOKBACK_HOURS",
     "STINGAR_PROCESSES",
+    "STINGAR_NOTICES",
 )
 
 
@@ -68,6 +69,7 @@ def test_every_setting_is_read() -> None:
             "STINGAR_TORN_AFTER_MINUTES": "5",
             "STINGAR_LOOKBACK_HOURS": "6",
             "STINGAR_PROCESSES": "3",
+            "STINGAR_NOTICES": "https://account.queue.core.windows.net/captures",
         }
     )
     assert read == Settings(
@@ -79,6 +81,7 @@ def test_every_setting_is_read() -> None:
         torn_after=timedelta(minutes=5),
         lookback=timedelta(hours=6),
         processes=3,
+        notices="https://account.queue.core.windows.net/captures",
     )
 
 

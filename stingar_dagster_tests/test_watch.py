@@ -8,7 +8,15 @@ import pytest
 from stingar_dagster.capture.discovery import Landing
 from stingar_dagster.capture.names import CaptureFormat
 from stingar_dagster.settings import DEFAULT_CAPTURE_FORMAT
-from stingar_dagster.watch import LAGGING_EVERY, RECONCILE_EVERY, STRIDE, Marks, look
+from stingar_dagster.watch import (
+    LAGGING_EVERY,
+    LISTING_EVERY,
+    RECONCILE_EVERY,
+    STRIDE,
+    Marks,
+    look,
+    look_where_told,
+)
 from stingar_dagster_tests.support import HOUR, MINUTE, RecordingStore
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -160,3 +168,44 @@ def test_after_a_long_pause_nothing_in_between_is_missed(watcher: Watcher) -> No
     for _ in range(8):
         found |= watcher.look()
     assert missed <= found
+
+
+# ---- where notices come
+
+
+def look_where_told_of(watcher: Watcher, now: datetime) -> set[str] | None:
+    watcher.store.asked = []
+    looked = look_where_told(watcher.landing, watcher.marks, now)
+    if looked is None:
+        return None
+    found, watcher.marks = looked
+    return {capture.name.path for capture in found.captures}
+
+
+def test_only_open_hours_are_listed_for_a_minute_after_a_look(watcher: Watcher) -> None:
+    watcher.put(NOW - 10 * MINUTE)
+    watcher.catch_up()
+    old = watcher.put(NOW - 200 * HOUR, partition=1)
+    watcher.put(NOW, partition=2)
+    assert look_where_told_of(watcher, NOW + timedelta(seconds=5)) == set()
+    assert watcher.store.asked == []
+    watcher.marks.open_hours = [(NOW - 200 * HOUR).replace(minute=0)]
+    assert look_where_told_of(watcher, NOW + timedelta(seconds=59)) == {old}
+
+
+@pytest.mark.parametrize("later", [LISTING_EVERY, HOUR, -MINUTE, -HOUR])
+def test_a_look_is_due_after_a_minute_and_where_the_clock_was_set_back(
+    watcher: Watcher, later: timedelta
+) -> None:
+    watcher.put(NOW - 10 * MINUTE)
+    watcher.catch_up()
+    assert look_where_told_of(watcher, NOW + later) is None
+
+
+def test_a_look_is_due_at_a_new_hour_and_before_landing_was_seen_once(watcher: Watcher) -> None:
+    assert look_where_told_of(watcher, NOW) is None
+    watcher.put(NOW - 10 * MINUTE)
+    end = THIS_HOUR + HOUR
+    watcher.catch_up(end - timedelta(seconds=1))
+    assert look_where_told_of(watcher, end - timedelta(seconds=1)) is not None
+    assert look_where_told_of(watcher, end) is None

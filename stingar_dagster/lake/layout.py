@@ -69,7 +69,8 @@ class Layout:
         return f"{self.stream}/rollups/{_hour(event_hour)}/{name}".rstrip("/")
 
     def hour_record(self, kind: str, hour: datetime) -> str:
-        """What a published hour was made from; `kind` is `events` or `quarantine`."""
+        """What is known of an hour: with `kind` `events` or `quarantine` what the published object
+        was made from, with `notices` what Event Grid said of its captures."""
         return f"{self.stream}/state/{kind}/{_day(hour)}/{hour:%H}.json"
 
     def hour_records(self, kind: str, day: datetime | None = None) -> str:

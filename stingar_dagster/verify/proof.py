@@ -27,7 +27,7 @@ class Problem:
     """Something that does not add up.
 
     Attributes:
-        kind: pending, lost, doubled, invented, gap, ledger, daily, unstable or unreadable.
+        kind: pending, lost, doubled, invented, gap, told, ledger, daily, unstable or unreadable.
         place: landed hour, partition, event hour or day.
         detail: what was found.
     """

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from stingar_dagster.lake import backlog
+from stingar_dagster.lake.expected import expected_hours
 from stingar_dagster.lake.layout import day_of, hour_key, parse_hour
 from stingar_dagster.lake.ledger import read_ledger
 from stingar_dagster.pipeline import Pipeline
@@ -14,6 +15,7 @@ from stingar_dagster.verify.days import day_problems
 from stingar_dagster.verify.identities import Identities
 from stingar_dagster.verify.proof import Problem, Proof
 from stingar_dagster.verify.published import Published
+from stingar_dagster.verify.told import prove_as_told
 
 HOUR: Final = timedelta(hours=1)
 C = TypeVar("C", bound=Sized)
@@ -64,6 +66,8 @@ class _Verifier:
         for done, hour in enumerate(hours):
             progress(done, len(hours))
             identities.prove_hour(hour, listed.get(hour, []))
+        for hour in expected_hours(self._lake, since, until):
+            prove_as_told(self._pipeline, hour, self._proof)
         identities.prove_whole(everything=since is None and until is None)
         for key in self._settled(lambda: backlog.unpublished_hours(self._lake, hours)):
             detail = "events are staged and not published"

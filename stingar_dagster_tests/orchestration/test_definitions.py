@@ -48,9 +48,9 @@ def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
     shutil.copy(ROOT / "dagster.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    from stingar_dagster import runner
+    from stingar_dagster.instance import open_instance
 
-    with runner.instance() as instance:
+    with open_instance() as instance:
         yield instance
 
 

@@ -6,12 +6,6 @@ from pathlib import Path
 import dagster as dg
 import msgspec
 import pytest
-from dagster._core.definitions.sensor_definition import SensorExecutionData
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -19,6 +13,7 @@ from dagster._core.storage.tags import (
 )
 
 from stingar_dagster.partitions import day_key, hour_key
+from stingar_dagster_tests.orchestration.daemon import Daemon, asked, keys
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, event
 
 pytestmark = [
@@ -28,7 +23,6 @@ pytestmark = [
 ]
 
 FIVE = datetime(2022, 5, 19, 17, tzinfo=UTC)
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 DAY = timedelta(days=1)
 
 
@@ -37,82 +31,9 @@ def recently() -> datetime:
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
 
 
-class Daemon:
-    """Ticks sensors, and starts the runs they ask for, in this process."""
-
-    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self._defs = defs
-        self.cursors: dict[str, str | None] = {}
-
-    def tick(self, sensor: str) -> SensorExecutionData:
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(sensor),
-            definitions=self._defs,
-            sensor_name=f"stingar_{sensor}",
-        )
-        result = self._defs.resolve_sensor_def(f"stingar_{sensor}").evaluate_tick(context)
-        self.cursors[sensor] = result.cursor
-        for happened in result.asset_events:
-            assert isinstance(happened, dg.AssetMaterialization)
-            self.instance.report_runless_asset_event(happened)
-        return result
-
-    def run(self, step: str, result: SensorExecutionData) -> None:
-        job = self._defs.resolve_job_def(f"stingar_{step}")
-        for request in result.run_requests or []:
-            assert job.execute_in_process(
-                instance=self.instance,
-                run_config=QUIET,
-                partition_key=None
-                if ASSET_PARTITION_RANGE_START_TAG in request.tags
-                else request.partition_key,
-                tags={k: v for k, v in request.tags.items() if k != PARTITION_NAME_TAG},
-            ).success
-
-    def settle(self) -> None:
-        """Tick and run until nothing is asked for."""
-        for _ in range(6):
-            asked = False
-            for sensor, step in (
-                ("new_captures", "land"), ("changed_hours", "publish"), ("changed_days", "roll"),
-            ):  # fmt: skip
-                result = self.tick(sensor)
-                self.run(step, result)
-                asked = asked or bool(result.run_requests)
-            if not asked:
-                return
-        raise AssertionError("the sensors never come to rest")
-
-    def unfinished(
-        self, job: str, tags: dict[str, str], status: dg.DagsterRunStatus
-    ) -> dg.DagsterRun:
-        repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("stingar"), "stingar")
-        name = f"stingar_{job}"
-        origin = RemoteJobOrigin(repository, name)
-        run = dg.DagsterRun(job_name=name, status=status, tags=tags, remote_job_origin=origin)
-        return self.instance.add_run(run)
-
-
 @pytest.fixture
 def daemon(defs: dg.Definitions, instance: dg.DagsterInstance) -> Daemon:
     return Daemon(defs, instance)
-
-
-def asked(result: SensorExecutionData) -> list[str]:
-    """Partitions asked for: a key, or `first...last`."""
-    return [
-        f"{request.tags[ASSET_PARTITION_RANGE_START_TAG]}..."
-        f"{request.tags[ASSET_PARTITION_RANGE_END_TAG]}"
-        if ASSET_PARTITION_RANGE_START_TAG in request.tags
-        else str(request.partition_key)
-        for request in result.run_requests or []
-    ]
-
-
-def keys(*hours: datetime) -> list[str]:
-    return [hour_key(hour) for hour in hours]
 
 
 # ---- new captures

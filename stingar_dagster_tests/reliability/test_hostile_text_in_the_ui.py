@@ -72,8 +72,8 @@ def fill(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, str]:
     patch.setenv("STINGAR_LANDING", site.landing)
     patch.setenv("STINGAR_LAKE", site.lake)
     patch.setenv("STINGAR_START", "2026-11-02")
-    from stingar_dagster import runner
     from stingar_dagster.definitions import build_definitions
+    from stingar_dagster.instance import open_instance
 
     pipeline = site.pipeline()
     bodies = [event(NOON), *(case.body for case in cases(NOON))]
@@ -83,7 +83,7 @@ def fill(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, str]:
     store = pipeline.lake.store
     runs: dict[str, str] = {}
     defs = build_definitions(pipeline.settings)
-    with runner.instance() as instance:
+    with open_instance() as instance:
 
         def run(what: str, job: str, key: str, asked_by: str | None = None) -> None:
             tags = {"stingar/asked_by": asked_by} if asked_by else {}

@@ -115,11 +115,11 @@ def refused_everywhere(code: int = 2) -> None:
 
 def run_of(job: str) -> tuple[dg.ExecuteInProcessResult, str]:
     """A run on the folder's instance, and everything that Dagster kept of it as text."""
-    from stingar_dagster import runner
     from stingar_dagster.definitions import build_definitions
+    from stingar_dagster.instance import open_instance
 
     defs = build_definitions(load_settings())
-    with runner.instance() as instance:
+    with open_instance() as instance:
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance, partition_key="2026-11-03-12:00", raise_on_error=False
         )

@@ -1,0 +1,182 @@
+"""An Azure storage queue: messages taken, and deleted once they are done.
+
+A message that is taken is invisible to others for a while and comes back if it is not deleted, so
+each is handed out at least once. Not here: what messages say (`capture.notices`).
+"""
+
+import contextlib
+import functools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.identity import ClientSecretCredential, DefaultAzureCredential
+from azure.storage.queue import QueueClient
+
+from stingar_dagster.errors import SettingsError, StoreDenied, StoreUnavailable
+from stingar_dagster.storage.addresses import account_of
+
+INVISIBLE_SECONDS: Final = 300
+"""For so long a message that was taken and not deleted is not handed out again."""
+
+_A_REQUEST: Final = 32
+"""The most that the service hands out at once."""
+_PATIENCE: Final[dict[str, Any]] = {
+    "connection_timeout": 5,
+    "read_timeout": 10,
+    "retry_total": 1,
+    "initial_backoff": 0,
+    "increment_base": 1,
+    "random_jitter_range": 0,
+}
+"""Seconds, and tries after the first. Azure's library would wait 18 seconds before the second; who
+looks for captures must not, since listing finds them, too."""
+_NAME: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
+"""Microsoft, "Naming queues and metadata"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it was handed out.
+
+    Attributes:
+        id, receipt: what deleting it takes; the receipt is good until it is handed out again.
+        text: its content.
+        times: how often it was handed out, this time included.
+    """
+
+    id: str
+    receipt: str
+    text: str
+    times: int
+
+
+class Queue:
+    """The queue at an address such as `https://account.queue.core.windows.net/name`.
+
+    Credentials come from the variables that adlfs reads, where they are for this account: a
+    connection string, key, token or client secret; else Azure's default credential, which is a
+    managed identity where there is one.
+
+    Every method raises StoreUnavailable (worth another try) or StoreDenied (not worth one).
+
+    Raises:
+        SettingsError: the address is not that of a queue.
+    """
+
+    def __init__(self, url: str, setting: str) -> None:
+        self.url = url
+        self._setting = setting
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname)
+            parts.port  # noqa: B018  raises where it is no number
+        except ValueError:
+            fits = False
+        name = url.rstrip("/").rsplit("/", 1)[-1]
+        if not fits or not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"{setting}={url} is not the address of a queue: write it like "
+                "https://account.queue.core.windows.net/captures"
+            )
+        with self._clear_errors():
+            self._client: QueueClient = QueueClient.from_queue_url(
+                url.rstrip("/"),
+                credential=_credential(parts),
+                **_PATIENCE,
+            )
+
+    def take(self, most: int) -> list[Message]:
+        """Up to so many messages, in any order; they are invisible for a while."""
+        with self._clear_errors():
+            taken = self._client.receive_messages(
+                messages_per_page=min(most, _A_REQUEST),
+                visibility_timeout=INVISIBLE_SECONDS,
+                max_messages=most,
+            )
+            return [
+                Message(item.id, item.pop_receipt or "", str(item.content), item.dequeue_count or 1)
+                for item in taken
+            ]
+
+    def delete(self, done: Iterable[tuple[str, str]]) -> None:
+        """Delete messages by id and receipt; those that are gone, or handed out again, stay so."""
+        for identity, receipt in done:
+            with self._clear_errors():
+                try:
+                    self._client.delete_message(identity, receipt)
+                except ResourceNotFoundError as error:
+                    if _code(error) == "QueueNotFound":
+                        raise
+                except HttpResponseError as error:
+                    if _code(error) != "PopReceiptMismatch":
+                        raise
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextlib.contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (AzureError, ValueError) as error:
+            # The text of an error may quote a request with its signature: only its class is told.
+            code = _code(error)
+            name = " / ".join(part for part in (type(error).__name__, code) if part)
+            place = f"{self._setting}={self.url}"
+            if isinstance(error, ResourceNotFoundError):
+                raise StoreDenied(
+                    f"{place}: there is no such queue ({name}); create it, or check the address"
+                ) from None
+            status = getattr(error, "status_code", None)
+            if isinstance(error, ValueError) or status in (401, 403) or _is_credentials(error):
+                raise StoreDenied(
+                    f"{place}: refused ({name}); check the credential and its role, "
+                    "Storage Queue Data Message Processor"
+                ) from None
+            raise StoreUnavailable(
+                f"{place}: not reachable ({name}); check the address and the network"
+            ) from None
+
+
+def _credential(queue: SplitResult) -> Any:
+    """In adlfs's order. A credential of another account's key would only be refused."""
+    environ = os.environ
+    account = account_of(queue)
+    told = dict(
+        part.split("=", 1)
+        for part in environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
+        if "=" in part
+    )
+    if told.get("AccountName") == account and told.get("AccountKey"):
+        return {"account_name": account, "account_key": told["AccountKey"]}
+    key = environ.get("AZURE_STORAGE_ACCOUNT_KEY")
+    if key and environ.get("AZURE_STORAGE_ACCOUNT_NAME", account) == account:
+        return {"account_name": account, "account_key": key}
+    if token := environ.get("AZURE_STORAGE_SAS_TOKEN"):
+        return token.lstrip("?")
+    secret = [
+        environ.get(f"AZURE_STORAGE_{name}", "")
+        for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")
+    ]
+    return ClientSecretCredential(*secret) if all(secret) else _default_credential()
+
+
+@functools.cache
+def _default_credential() -> DefaultAzureCredential:
+    """One for the process: it keeps its token, and asking for one can take seconds."""
+    return DefaultAzureCredential()
+
+
+def _code(error: Exception) -> str:
+    code = getattr(error, "error_code", "") or ""
+    return str(getattr(code, "value", code))
+
+
+def _is_credentials(error: Exception) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"ClientAuthenticationError", "CredentialUnavailableError"})
