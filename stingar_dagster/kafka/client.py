@@ -233,13 +233,14 @@ def record_of(message: Message) -> CaptureRecord:
             enqueued = _EPOCH + timedelta(milliseconds=milliseconds)
     if (key := message.key()) is not None:
         system["x-opt-partition-key"] = _text(key)
+    headers = message.headers()
     return CaptureRecord(
         sequence_number=number,
         offset=str(number),
         enqueued=enqueued,
         body=message.value(),
         system_properties=system,
-        properties=_properties(message.headers()) if message.headers() else {},
+        properties=_properties(headers) if headers else {},
     )
 
 
