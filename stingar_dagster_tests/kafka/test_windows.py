@@ -355,7 +355,7 @@ def test_who_comes_second_with_a_window_goes_on_behind_the_first(place: Place) -
 
 
 def test_who_comes_too_late_for_a_window_opens_none(place: Place) -> None:
-    late, first = place.instance(), place.instance()
+    late, first = place.instance(most=9), place.instance()
     for _ in range(3):
         place.log.send(0, 0)
     first.step()
