@@ -185,18 +185,21 @@ class KafkaSource:
             BrokerDenied, BrokerUnavailable: with what librdkafka told in the background, which
                 says more than that no answer came.
         """
+        problem: KafkaError | None = None
         causes: list[KafkaError] = []
         for seconds in ASK_SECONDS:
             try:
                 return ask(seconds)
             except KafkaException as error:
-                self._consumer.poll(0)
-                told = [error.args[0], *self._taken()]
-            for problem in told:
-                if problem.code() in _DENIED:
-                    raise self._error(problem, self._where)
+                problem = error.args[0]
+            self._consumer.poll(0.2)
+            told = self._taken()
+            for one in (problem, *told):
+                if one.code() in _DENIED:
+                    raise self._error(one, self._where)
             causes += [one for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
-        raise self._error(causes[-1], self._where)
+        assert problem is not None
+        raise self._error(causes[-1] if causes else problem, self._where)
 
     def _error(self, error: KafkaError, where: str) -> BrokerDenied | BrokerUnavailable:
         advice = _DENIED.get(error.code())
@@ -233,13 +236,14 @@ def record_of(message: Message) -> CaptureRecord:
             enqueued = _EPOCH + timedelta(milliseconds=milliseconds)
     if (key := message.key()) is not None:
         system["x-opt-partition-key"] = _text(key)
+    headers = message.headers()
     return CaptureRecord(
         sequence_number=number,
         offset=str(number),
         enqueued=enqueued,
         body=message.value(),
         system_properties=system,
-        properties=_properties(message.headers()) if message.headers() else {},
+        properties=_properties(headers) if headers else {},
     )
 
 

@@ -51,7 +51,7 @@ class Command:
     def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         process = self.start(*arguments, **environ)
         try:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             raise AssertionError(process.communicate()) from None

@@ -26,7 +26,7 @@ CONNECTION = (
     "Endpoint=sb://example-hubs.servicebus.windows.net/;SharedAccessKeyName=capture;"
     f"SharedAccessKey={SECRET}"
 )
-PATIENCE = 60
+PATIENCE = 180
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from stingar_dagster.capture.discovery import Landing
 from stingar_dagster.capture.names import CaptureFormat
 from stingar_dagster.capture.writer import CaptureRecord
-from stingar_dagster.errors import StoreUnavailable, UsageError
+from stingar_dagster.errors import StoreUnavailable, UnknownFormat, UsageError
 from stingar_dagster.kafka.capturing import Capturer, Polled, TopicPartition
+from stingar_dagster.kafka.openings import Openings
 from stingar_dagster.kafka.partition import Landed
 from stingar_dagster.kafka.windows import (
     Limits,
@@ -85,10 +86,10 @@ class Log:
 class LogSource:
     """Reads a log as the client would, a few messages at a time."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, most: int) -> None:
         self._log = log
         self._offsets: dict[int, int] = {}
-        self.most = 3
+        self.most = most
 
     def partitions(self) -> list[TopicPartition]:
         return [(TOPIC, number) for number in sorted(self._log.messages)]
@@ -160,14 +161,14 @@ class Place:
     def landing(self) -> Landing:
         return Landing(self._landing, CaptureFormat(DEFAULT_CAPTURE_FORMAT))
 
-    def instance(self, store: Store | None = None) -> Capturer:
-        """Another process that captures, just started."""
+    def instance(self, store: Store | None = None, most: int = 3) -> Capturer:
+        """Another process that captures, just started; it reads so many messages at a time."""
         landing = self.landing
         if store is not None:
             landing.store = store
         lake = Lake(self._lake, STINGAR)
         capturer = Capturer(
-            LogSource(self.log), landing, lake, "local", self.limits, self.clock, self.notes
+            LogSource(self.log, most), landing, lake, "local", self.limits, self.clock, self.notes
         )
         capturer.start()
         return capturer
@@ -224,6 +225,26 @@ def test_an_opening_counts_for_its_own_first_message_only() -> None:
     assert not is_usable(Opening(7, NOW + timedelta(days=9)), 7, None, NOW), "of a wrong clock"
 
 
+def test_of_two_who_open_a_window_at_once_one_does(tmp_path: Path) -> None:
+    openings = Openings(LocalStore(tmp_path, str(tmp_path)), "one.json")
+    _, before = openings.read()
+    assert openings.replace(Opening(0, NOW), before)
+    assert not openings.replace(Opening(0, NOW + SECOND), before)
+    opening, version = openings.read()
+    assert opening == Opening(0, NOW)
+    assert openings.replace(Opening(5, NOW + SECOND), version)
+    assert not openings.replace(Opening(6, NOW + SECOND), version)
+
+
+def test_an_opening_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text('{"format": 2, "first": 0, "start": 0}')
+    with pytest.raises(UnknownFormat, match=r"one\.json was written by a newer release"):
+        Openings(LocalStore(tmp_path, str(tmp_path)), "one.json").read()
+    (tmp_path / "one.json").write_text("{}")
+    with pytest.raises(UnknownFormat, match=r"one\.json is not what `stingar capture` writes"):
+        Openings(LocalStore(tmp_path, str(tmp_path)), "one.json").read()
+
+
 def test_a_window_taken_up_again_ends_when_it_would_have_or_a_little_later() -> None:
     assert seconds_open(Opening(0, NOW), NOW + 20 * SECOND, Limits(seconds=300)) == 280
     assert seconds_open(Opening(0, NOW), NOW + 900 * SECOND, Limits(seconds=300)) == 10
@@ -251,7 +272,7 @@ def test_each_message_is_in_one_capture_whatever_happens_to_two_instances(
 ) -> None:
     place = Place(tmp_path_factory.getbasetemp() / "nowhere", in_memory=True)
     place.log.messages[1] = []
-    instances = [place.instance(), place.instance()]
+    instances = [place.instance(most=1), place.instance(most=5)]
     for turn, (what, which, number) in enumerate(story):
         if what == "send":
             for _ in range(4):
@@ -259,7 +280,7 @@ def test_each_message_is_in_one_capture_whatever_happens_to_two_instances(
         elif what == "step":
             instances[which].step()
         elif what == "crash":
-            instances[which] = place.instance(_failing(place, seed + turn))
+            instances[which] = place.instance(_failing(place, seed + turn), most=1 + 4 * which)
         elif what == "advance":
             place.clock.advance(number)
         else:
@@ -311,6 +332,53 @@ def test_two_instances_at_once_write_what_one_would(place: Place) -> None:
         both[turn % 2].step()
         both[turn % 2].step()
         place.clock.advance(0.5)
+    place.drain()
+    place.check()
+
+
+def test_who_comes_second_with_a_window_goes_on_behind_the_first(place: Place) -> None:
+    slow, fast = place.instance(most=2), place.instance(most=6)
+    for _ in range(6):
+        place.log.send(0, 0)
+    fast.step()
+    slow.step()
+    place.clock.advance(60)
+    # Its window is over with two messages in it, and the other's with six.
+    slow._readings[TOPIC, 0].partition.close_if_due()
+    for _ in range(3):
+        fast.step()
+    place.clock.advance(60)
+    fast.step()
+    assert [len(events) for _, events in sorted(place.captured().items())] == [2, 4]
+    place.check()
+    assert [line for line in place.notes.lines if "another instance captures it, too" in line]
+
+
+def test_who_comes_too_late_for_a_window_opens_none(place: Place) -> None:
+    late, first = place.instance(most=9), place.instance()
+    for _ in range(3):
+        place.log.send(0, 0)
+    first.step()
+    place.clock.advance(60)
+    first.step()
+    place.log.send(0, 0)
+    first.step()
+    assert not late.step(until_idle=0), "it has to read landing, and on from there"
+    for _ in range(6):
+        late.step()
+        place.clock.advance(20)
+        late.step()
+    place.drain()
+    place.check()
+
+
+def test_where_landing_lost_its_last_captures_they_are_captured_again(place: Place) -> None:
+    for _ in range(2):
+        place.log.send(0, 0)
+        place.drain()
+    place.log.send(0, 0)
+    place.instance().step()
+    place.landing.store.remove(sorted(place.captured())[-1])
     place.drain()
     place.check()
 
