@@ -1,20 +1,31 @@
-"""Azure Blob and Data Lake storage through adlfs, with compare-and-swap by etag."""
+"""Azure Blob and Data Lake storage through Azure's own client, with compare-and-swap by etag.
+
+Not through fsspec's adlfs, which reads credentials from the environment by itself, so that two
+stores can't have two; asks two to four times for what one request tells; and shows a container
+that is not there as an empty one. Not here: addresses and credentials (`azure_access`), and what
+is said of a failure (`azure_errors`).
+"""
 
 import contextlib
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
+    AzureError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from fsspec.asyn import sync
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import BlobPrefix, BlobProperties, ExponentialRetry
 
 from stingar_dagster.errors import Conflict
-from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
-from stingar_dagster.storage.objects import ObjectStore
+from stingar_dagster.storage.azure_access import Access
+from stingar_dagster.storage.azure_errors import Task, told
+from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,60 +53,148 @@ class Patience:
     base: float = 2
     jitter: float = 0.5
 
+    def retries(self) -> ExponentialRetry:
+        """The same as Azure's library takes it."""
+        return ExponentialRetry(
+            initial_backoff=self.wait,  # type: ignore[arg-type]
+            increment_base=self.base,  # type: ignore[arg-type]
+            random_jitter_range=self.jitter,  # type: ignore[arg-type]
+            retry_total=self.tries - 1,
+            retry_connect=self.tries - 1,
+            retry_read=self.tries - 1,
+            retry_status=self.tries - 1,
+        )
+
 
 PATIENCE: Final = Patience()
 
+_CONNECTIONS_A_BLOB: Final = 4
+"""For one that is large: up to 64 MB go up, and 32 MB come down, in one request."""
 
-class AzureStore(ObjectStore):
-    """A prefix of a container. Reads and writes go to the blob endpoint in single requests."""
 
-    waits = ()  # its library has tried again already
+class AzureStore:
+    """A folder of a container. Reads and writes go to the blob endpoint."""
 
-    def __init__(self, fs: Any, root: str, url: str, patience: Patience = PATIENCE) -> None:
-        super().__init__(fs, root, url)
-        # adlfs gives its client no options for this.
-        config = fs.service_client._config
-        retry = config.retry_policy
-        retry.total_retries = patience.tries - 1
-        retry.connect_retries = retry.read_retries = retry.status_retries = retry.total_retries
-        retry.initial_backoff = patience.wait
-        retry.increment_base = patience.base
-        retry.random_jitter_range = patience.jitter
-        # adlfs hands its own time-outs to uploads and downloads only, not to listings.
-        config.transport.connection_config.timeout = patience.connect
-        config.transport.connection_config.read_timeout = patience.read
+    def __init__(self, access: Access, patience: Patience = PATIENCE) -> None:
+        self.url = access.address
+        self.access = access
+        self.client = access.client(
+            retry_policy=patience.retries(),
+            transport=RequestsTransport(
+                connection_timeout=patience.connect, read_timeout=patience.read
+            ),
+        )
+        weakref.finalize(self, self.client.close)
+        self._inside = f"{access.folder}/" if access.folder else ""
+
+    def read(self, path: str) -> bytes:
+        with self._clear_errors(path, Task.READ):
+            try:
+                blob = self.client.download_blob(
+                    self._inside + path, max_concurrency=_CONNECTIONS_A_BLOB
+                )
+                data: bytes = blob.readall()
+            except ResourceModifiedError as error:
+                # Between two of its parts: never old and new bytes mixed.
+                raise Conflict(f"{self.describe(path)} was replaced while it was read") from error
+            return data
+
+    def etag(self, path: str) -> str | None:
+        with self._clear_errors(path, Task.READ):
+            try:
+                found = self.client.get_blob_client(self._inside + path).get_blob_properties()
+            except ResourceNotFoundError as error:
+                if _is_blob_missing(error):
+                    return None
+                raise
+            return None if _is_folder(found) else _etag(found)
 
     def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
-        # pipe_file commits all blocks or none; `with fs.open(...)` commits a part when it fails.
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"overwrite": True}
         if expected is None:
-            options = {"mode": "create"}
+            options = {"overwrite": False}
         elif expected is not ANY_VERSION:
-            options = _if_still(expected)
-        with self._clear_errors(path):
+            options |= _if_still(expected)
+        with self._clear_errors(path, Task.WRITE):
             try:
-                self._put(path, data, **options)
-            except (FileExistsError, ResourceExistsError, ResourceModifiedError) as error:
+                # One request, or blocks that are committed together: whole or not at all.
+                self.client.upload_blob(
+                    self._inside + path, data, max_concurrency=_CONNECTIONS_A_BLOB, **options
+                )
+            except (ResourceExistsError, ResourceModifiedError) as error:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
     def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
-        if expected is ANY_VERSION:
-            super().remove(path)
-            return
-        with self._clear_errors(path):
+        options = {} if expected is ANY_VERSION else _if_still(expected)
+        with self._clear_errors(path, Task.REMOVE):
             try:
-                sync(self.fs.loop, self._delete, path, expected)
+                self.client.delete_blob(self._inside + path, **options)
+            except ResourceNotFoundError as error:
+                if not _is_blob_missing(error):
+                    raise
             except ResourceModifiedError as error:
                 if self.etag(path) is None:
                     return  # a condition on what is not there fails, too
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
-    async def _delete(self, path: str, expected: str) -> None:
-        """adlfs deletes without a condition, so this asks its client."""
-        container, blob, _ = self.fs.split_path(self._full(path))
-        async with self.fs.service_client.get_blob_client(container=container, blob=blob) as client:
-            with contextlib.suppress(ResourceNotFoundError):
-                await client.delete_blob(**_if_still(expected))
+    def find(self, folder: str) -> list[Entry]:
+        with self._clear_errors(folder, Task.LIST):
+            blobs = self.client.list_blobs(self._prefix(folder), include=["metadata"])
+            entries = [self._entry(blob) for blob in blobs if not _is_folder(blob)]
+        return sorted(entries, key=lambda entry: entry.path)
+
+    def children(self, folder: str) -> tuple[list[str], list[Entry]]:
+        prefix = self._prefix(folder)
+        names: set[str] = set()
+        entries = []
+        with self._clear_errors(folder, Task.LIST):
+            for item in self.client.walk_blobs(prefix, include=["metadata"], delimiter="/"):
+                if isinstance(item, BlobPrefix) or _is_folder(item):
+                    names.add(item.name.removeprefix(prefix or "").rstrip("/"))
+                else:
+                    entries.append(self._entry(item))
+        return sorted(names), sorted(entries, key=lambda entry: entry.path)
+
+    def describe(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}/{path}".rstrip("/")
+
+    def _prefix(self, folder: str) -> str | None:
+        inside = f"{folder.rstrip('/')}/" if folder else ""
+        return self._inside + inside or None
+
+    def _entry(self, blob: BlobProperties) -> Entry:
+        # Of one upload the service sets the MD5, of blocks only the writer can.
+        md5 = blob.content_settings.content_md5
+        return Entry(
+            blob.name.removeprefix(self._inside),
+            _etag(blob),
+            blob.size,
+            blob.last_modified,
+            bytes(md5) if md5 else None,
+        )
+
+    @contextlib.contextmanager
+    def _clear_errors(self, path: str, task: Task) -> Iterator[None]:
+        try:
+            yield
+        except AzureError as error:
+            if task is Task.READ and _is_blob_missing(error):
+                raise FileNotFoundError(self.describe(path)) from error
+            raise told(error, self.access, self.describe(path), task) from error
+
+
+def _is_blob_missing(error: AzureError) -> bool:
+    return getattr(error, "error_code", None) == "BlobNotFound"
+
+
+def _is_folder(blob: BlobProperties) -> bool:
+    """With a hierarchical namespace, folders stand in listings as empty blobs."""
+    metadata = {name.lower(): value for name, value in (blob.metadata or {}).items()}
+    return metadata.get("hdi_isfolder") == "true"
+
+
+def _etag(blob: BlobProperties) -> str:
+    return str(blob.etag).strip('"')
 
 
 def _if_still(version: str) -> dict[str, Any]:
