@@ -1,11 +1,18 @@
-"""Fixtures of all tests: Azure's blob service, where Azurite is there to stand in for it."""
+"""Fixtures of all tests: Azure's blob service, for which Azurite stands in, and sites.
+
+What the pipeline promises does not depend on the store, so tests that ask for a `site` run on a
+local disk and on Azure's protocol. Those that look behind the store, at files, say `on_disk`
+(`support`).
+"""
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from stingar_dagster_tests.azurite import HOW_TO_GET_IT, Service, is_installed, serving
+from stingar_dagster_tests.support import Site
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +38,12 @@ def container(blob_service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterato
     blob_service.make_container(name)
     yield name
     blob_service.remove_container(name)
+
+
+@pytest.fixture(params=["disk", "azure"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    """An empty landing folder and lake: on a local disk, and on Azure."""
+    if request.param == "disk":
+        return Site.at(tmp_path)
+    container = request.getfixturevalue("container")
+    return Site(f"az://{container}/landing", f"az://{container}/lake")
