@@ -150,7 +150,7 @@ def measured(what: str, act: Callable[[], Any]) -> Any:
         counts["list" if "comp=list" in request.url else request.method] += 1
         return send(session, request, **options)
 
-    requests.Session.send = counted  # type: ignore[method-assign]
+    requests.Session.send = counted  # type: ignore[method-assign,assignment]
     started, cpu = time.perf_counter(), time.process_time()
     try:
         return act()

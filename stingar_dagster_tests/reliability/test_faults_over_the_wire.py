@@ -5,6 +5,7 @@ lake on disk that got the same captures undisturbed. Not here: compare-and-swap 
 (`storage/test_azure_store`).
 """
 
+import gc
 import hashlib
 import random
 import re
@@ -25,12 +26,22 @@ from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.proxy import Proxy, Script, Seen, Wire
 from stingar_dagster_tests.support import HOUR, NOON, Site, event, pending
 
+# Python's, about connections that were dropped: what these tests are made of.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 SHORT: Final = Patience(connect=2, read=2, tries=3, wait=0, base=0, jitter=0)
 HASTY: Final = replace(SHORT, read=0.3)
 ONE_TABLE: Final = replace(STINGAR, tables=STINGAR.tables[:1])
 DAY: Final = NOON.replace(hour=0)
 PUBLISHED: Final = ("events", "daily", "quarantine", "schema")
 FOREVER: Final = 10**6
+
+
+@pytest.fixture(autouse=True)
+def let_go() -> Iterator[None]:
+    """Of what a test dropped, while what Python says of it is not listened to."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
