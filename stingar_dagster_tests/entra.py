@@ -72,7 +72,8 @@ class Entra:
 
     Attributes:
         address: of the server.
-        asked: "secret", "assertion" or "machine" for each token that was given.
+        asked: "secret", "assertion" or "machine" for each token that was given, "refused" for each
+            that was not.
     """
 
     address: str = ""
@@ -94,16 +95,14 @@ class Entra:
             ends = str(int(time.time()) + 3600)
             return 200, {"access_token": token(), "expires_on": ends, "token_type": "Bearer"}
         form = parse_qs(_body(handler).decode())
+        self.asked.append("refused")
         if url.path != f"/{TENANT}/oauth2/v2.0/token":
             return 400, _refusal("AADSTS90002", "Tenant not found")
         if form.get("client_id") != [CLIENT]:
             return 400, _refusal("AADSTS700016", "Application was not found")
-        if "client_assertion" in form:
-            self.asked.append("assertion")
-        elif form.get("client_secret") == [CLIENT_SECRET]:
-            self.asked.append("secret")
-        else:
+        if "client_assertion" not in form and form.get("client_secret") != [CLIENT_SECRET]:
             return 401, _refusal("AADSTS7000215", "Invalid client secret provided")
+        self.asked[-1] = "assertion" if "client_assertion" in form else "secret"
         return 200, {"access_token": token(), "expires_in": 3600, "token_type": "Bearer"}
 
 

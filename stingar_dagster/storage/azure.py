@@ -15,6 +15,7 @@ from typing import Any, Final
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
+    ClientAuthenticationError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
@@ -26,6 +27,20 @@ from stingar_dagster.errors import Conflict
 from stingar_dagster.storage.azure_access import Access
 from stingar_dagster.storage.azure_errors import Task, told
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
+
+
+class _Retries(ExponentialRetry):
+    def increment(
+        self,
+        settings: dict[str, Any],
+        request: Any,
+        response: Any = None,
+        error: AzureError | None = None,
+    ) -> bool:
+        # Who gets no token gets none a moment later; by default that took a minute to be said.
+        if isinstance(error, ClientAuthenticationError):
+            return False
+        return super().increment(settings, request, response, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,7 @@ class Patience:
 
     def retries(self) -> ExponentialRetry:
         """The same as Azure's library takes it."""
-        return ExponentialRetry(
+        return _Retries(
             initial_backoff=self.wait,  # type: ignore[arg-type]
             increment_base=self.base,  # type: ignore[arg-type]
             random_jitter_range=self.jitter,  # type: ignore[arg-type]

@@ -298,6 +298,10 @@ def _of_signature(name: str, text: str) -> _Credential:
 
 def _of_identity(environ: Mapping[str, str], endpoint: str) -> _Credential:
     """A service principal with a secret, else whatever azure-identity finds."""
+    if endpoint.startswith("http://"):
+        raise _NoCredential(
+            "tokens are sent over https only; name an https endpoint, or a key or signature"
+        )
     authority = environ.get("AZURE_AUTHORITY_HOST") or _authority_of(endpoint)
     tenant, client, secret = (
         environ.get(f"AZURE_STORAGE_{name}") or environ.get(f"AZURE_{name}") or ""

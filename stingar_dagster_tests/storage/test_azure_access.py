@@ -86,6 +86,11 @@ def test_an_endpoint_of_ones_own_is_for_addresses_that_name_no_account() -> None
         access("az://capture", AZURE_STORAGE_SERVICE_ENDPOINT="account")
 
 
+def test_an_identity_is_not_asked_for_where_its_token_could_be_overheard() -> None:
+    with pytest.raises(SettingsError, match="tokens are sent over https only"):
+        access("az://capture", AZURE_STORAGE_SERVICE_ENDPOINT="http://192.0.2.1:10000/account")
+
+
 def test_a_connection_string_names_the_account_itself() -> None:
     text = f"DefaultEndpointsProtocol=https;AccountName=account;AccountKey={KEY};EndpointSuffix="
     found = access("az://capture", AZURE_STORAGE_CONNECTION_STRING=f"{text}core.windows.net")
@@ -175,6 +180,10 @@ def test_a_signature_tells_its_end_and_never_itself() -> None:
         ({"AZURE_STORAGE_ACCOUNT_KEY": "canary!"}, "AZURE_STORAGE_ACCOUNT_KEY: the account key"),
         ({"AZURE_STORAGE_CONNECTION_STRING": "canary"}, "is no connection string"),
         ({"AZURE_STORAGE_CONNECTION_STRING": "AccountName=account"}, "is no connection string"),
+        (
+            {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=account;AccountKey=canary!"},
+            "AZURE_STORAGE_CONNECTION_STRING: the account key",
+        ),
         ({"AZURE_CLIENT_SECRET": "canary"}, "set AZURE_TENANT_ID and AZURE_CLIENT_ID"),
         ({**PRINCIPAL, "AZURE_AUTHORITY_HOST": "http://x"}, "AZURE_AUTHORITY_HOST"),
     ],

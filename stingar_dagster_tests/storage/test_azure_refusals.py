@@ -220,6 +220,7 @@ def test_a_service_principal_that_gets_no_token(
 ) -> None:
     environ = PRINCIPAL | wrong
     line = asking.line(asking.store(**environ))
+    assert gives.asked == ["refused"], "it was asked for again"
     assert f"there is no token for service principal {environ['AZURE_CLIENT_ID']}; " in line
     assert advice in line
     assert re.search(r"\(AADSTS\d+\)$", line)
