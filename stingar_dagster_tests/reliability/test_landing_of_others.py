@@ -6,6 +6,7 @@ container, so that a request to the wrong one, or of the wrong kind, is refused 
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import dagster as dg
@@ -129,6 +130,23 @@ def test_a_refusal_is_one_line_in_every_command_and_in_dagster(
         assert line.startswith(f"{setting}: az://{container}"), line
         assert told in line
         assert "\n" not in line
+
+
+def test_a_machine_without_an_identity_is_told_in_one_line_and_no_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", nowhere)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "prod")
+    monkeypatch.setenv("STINGAR_LANDING", f"abfs://{LANDING}@account.dfs.core.windows.net")
+    monkeypatch.setenv("STINGAR_LANDING_SAS_TOKEN", "")
+    result = CliRunner().invoke(main, ["verify"])
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert "STINGAR_LANDING: abfs://" in line
+    assert "there is no token for managed identity" in line
 
 
 def test_a_missing_permission_to_write_the_lake_is_the_failure_of_the_run(

@@ -121,3 +121,17 @@ def test_a_lake_on_azure_holds_the_same_bytes_as_one_on_disk(
 
 def without_etags(rows: list[dict[str, Any]]) -> list[str]:
     return [json.dumps({**row, "etag": None}) for row in rows]
+
+
+def test_a_hierarchical_namespaces_folders_are_no_objects(store: Store) -> None:
+    """Such an account lists a folder as an empty blob with this mark."""
+    assert isinstance(store, AzureStore)
+    store.client.upload_blob("lake/a", b"", metadata={"hdi_isfolder": "true"})
+    store.client.upload_blob("lake/a/empty", b"", metadata={"Hdi_isfolder": "true"})
+    store.write("a/b", b"bytes")
+    assert [entry.path for entry in store.find("")] == ["a/b"]
+    names, entries = store.children("")
+    assert (names, entries) == (["a"], [])
+    names, entries = store.children("a")
+    assert (names, [entry.path for entry in entries]) == (["empty"], ["a/b"])
+    assert store.etag("a") is None
