@@ -1,17 +1,15 @@
-"""Azure Blob and Data Lake storage through Azure's own client, with compare-and-swap by etag.
+"""Azure Blob and Data Lake storage through adlfs, with compare-and-swap by etag.
 
-Not through fsspec's adlfs, which reads credentials from the environment by itself, so that two
-stores can't have two; asks two to four times for what one request tells; and shows a container
-that is not there as an empty one. Not here: addresses and credentials (`azure_access`), and what
-is said of a failure (`azure_errors`).
+What adlfs has no words for is asked of its client: a condition on a removal, and whether it is the
+blob or its container that is not there. Not here: addresses and credentials (`azure_access`), and
+what is said of a failure (`azure_errors`).
 """
 
 import contextlib
-import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from adlfs import AzureBlobFileSystem
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
@@ -20,13 +18,16 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import BlobPrefix, BlobProperties, ExponentialRetry
+from azure.core.pipeline.transport import AsyncioRequestsTransport
+from azure.storage.blob import BlobProperties
+from azure.storage.blob.aio import BlobPrefix, BlobServiceClient, ContainerClient
+from fsspec.asyn import sync
 
 from stingar_dagster.errors import Conflict
 from stingar_dagster.storage.azure_access import Access
 from stingar_dagster.storage.azure_errors import Task, told
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
+from stingar_dagster.storage.patience import PATIENCE, Patience
 
 
 class _Retries(ExponentialRetry):
@@ -43,48 +44,35 @@ class _Retries(ExponentialRetry):
         return super().increment(settings, request, response, error)
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a request to Azure is waited for, in seconds.
-
-    Azure's library tries a request again where the service did not answer or was busy. By default
-    it waits 18 seconds before the first of these tries, which would stop a step for every request
-    that a network drops. A request takes at most `tries` times the longer time-out, and the waits
-    between them: with these numbers less than five minutes where the service accepts requests and
-    never answers, less than one where nothing can be connected to.
-
-    Attributes:
-        connect: for a connection.
-        read: for the next bytes of an answer.
-        tries: of one request.
-        wait, base, jitter: before further try n stand `wait` and `base` to the power of n, give or
-            take `jitter`.
-    """
-
-    connect: float = 10
-    read: float = 60
-    tries: int = 4
-    wait: float = 1
-    base: float = 2
-    jitter: float = 0.5
-
-    def retries(self) -> ExponentialRetry:
-        """The same as Azure's library takes it."""
-        return _Retries(
-            initial_backoff=self.wait,  # type: ignore[arg-type]
-            increment_base=self.base,  # type: ignore[arg-type]
-            random_jitter_range=self.jitter,  # type: ignore[arg-type]
-            retry_total=self.tries - 1,
-            retry_connect=self.tries - 1,
-            retry_read=self.tries - 1,
-            retry_status=self.tries - 1,
-        )
-
-
-PATIENCE: Final = Patience()
-
 _CONNECTIONS_A_BLOB: Final = 4
 """For one that is large: up to 64 MB go up, and 32 MB come down, in one request."""
+
+
+class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
+    """adlfs with the endpoint and the credential of one store.
+
+    By itself it takes what the environment holds before what it is given, so that two stores could
+    not have two credentials.
+    """
+
+    def __init__(self, access: Access, patience: Patience) -> None:
+        self._access, self._patience = access, patience
+        # It would look for a credential, and serve stale listings and sizes from its cache.
+        super().__init__(
+            anon=True,
+            max_concurrency=_CONNECTIONS_A_BLOB,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+
+    def do_connect(self) -> None:
+        self.service_client: BlobServiceClient = self._access.client(
+            retry_policy=self._patience.retries(),
+            # Proxies and certificates as every other program here finds them.
+            transport=AsyncioRequestsTransport(
+                connection_timeout=self._patience.connect, read_timeout=self._patience.read
+            ),
+        )
 
 
 class AzureStore:
@@ -93,31 +81,22 @@ class AzureStore:
     def __init__(self, access: Access, patience: Patience = PATIENCE) -> None:
         self.url = access.address
         self.access = access
-        self.client = access.client(
-            retry_policy=patience.retries(),
-            transport=RequestsTransport(
-                connection_timeout=patience.connect, read_timeout=patience.read
-            ),
-        )
-        weakref.finalize(self, self.client.close)
+        self.fs = _FileSystem(access, patience)
         self._inside = f"{access.folder}/" if access.folder else ""
 
     def read(self, path: str) -> bytes:
         with self._clear_errors(path, Task.READ):
             try:
-                blob = self.client.download_blob(
-                    self._inside + path, max_concurrency=_CONNECTIONS_A_BLOB
-                )
-                data: bytes = blob.readall()
+                # Not open(): a blob replaced while it is read would give old and new bytes mixed.
+                data: bytes = self.fs.cat_file(self._full(path))
             except ResourceModifiedError as error:
-                # Between two of its parts: never old and new bytes mixed.
                 raise Conflict(f"{self.describe(path)} was replaced while it was read") from error
             return data
 
     def etag(self, path: str) -> str | None:
         with self._clear_errors(path, Task.READ):
             try:
-                found = self.client.get_blob_client(self._inside + path).get_blob_properties()
+                found: BlobProperties = sync(self.fs.loop, self._properties, path)
             except ResourceNotFoundError as error:
                 if _is_blob_missing(error):
                     return None
@@ -125,25 +104,24 @@ class AzureStore:
             return None if _is_folder(found) else _etag(found)
 
     def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
-        options: dict[str, Any] = {"overwrite": True}
+        options: dict[str, Any] = {}
         if expected is None:
-            options = {"overwrite": False}
+            options = {"mode": "create"}
         elif expected is not ANY_VERSION:
-            options |= _if_still(expected)
+            options = _if_still(expected)
         with self._clear_errors(path, Task.WRITE):
             try:
-                # One request, or blocks that are committed together: whole or not at all.
-                self.client.upload_blob(
-                    self._inside + path, data, max_concurrency=_CONNECTIONS_A_BLOB, **options
-                )
-            except (ResourceExistsError, ResourceModifiedError) as error:
+                # One request, or blocks that are committed together: whole or not at all. A file
+                # that is opened for writing commits a part when it fails.
+                self.fs.pipe_file(self._full(path), data, **options)
+            except (FileExistsError, ResourceExistsError, ResourceModifiedError) as error:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
     def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
         options = {} if expected is ANY_VERSION else _if_still(expected)
         with self._clear_errors(path, Task.REMOVE):
             try:
-                self.client.delete_blob(self._inside + path, **options)
+                sync(self.fs.loop, self._delete, path, options)
             except ResourceNotFoundError as error:
                 if not _is_blob_missing(error):
                     raise
@@ -154,8 +132,8 @@ class AzureStore:
 
     def find(self, folder: str) -> list[Entry]:
         with self._clear_errors(folder, Task.LIST):
-            blobs = self.client.list_blobs(self._prefix(folder), include=["metadata"])
-            entries = [self._entry(blob) for blob in blobs if not _is_folder(blob)]
+            blobs = sync(self.fs.loop, self._listed, self._prefix(folder))
+        entries = [self._entry(blob) for blob in blobs if not _is_folder(blob)]
         return sorted(entries, key=lambda entry: entry.path)
 
     def children(self, folder: str) -> tuple[list[str], list[Entry]]:
@@ -163,15 +141,39 @@ class AzureStore:
         names: set[str] = set()
         entries = []
         with self._clear_errors(folder, Task.LIST):
-            for item in self.client.walk_blobs(prefix, include=["metadata"], delimiter="/"):
-                if isinstance(item, BlobPrefix) or _is_folder(item):
-                    names.add(item.name.removeprefix(prefix or "").rstrip("/"))
-                else:
-                    entries.append(self._entry(item))
+            items = sync(self.fs.loop, self._listed, prefix, "/")
+        for item in items:
+            if isinstance(item, BlobPrefix) or _is_folder(item):
+                names.add(item.name.removeprefix(prefix or "").rstrip("/"))
+            else:
+                entries.append(self._entry(item))
         return sorted(names), sorted(entries, key=lambda entry: entry.path)
 
     def describe(self, path: str) -> str:
         return f"{self.url.rstrip('/')}/{path}".rstrip("/")
+
+    # adlfs makes an object of several requests of each of these, or hides what was refused.
+
+    async def _properties(self, path: str) -> BlobProperties:
+        return await self._container.get_blob_client(self._inside + path).get_blob_properties()
+
+    async def _delete(self, path: str, options: dict[str, Any]) -> None:
+        await self._container.delete_blob(self._inside + path, **options)
+
+    async def _listed(
+        self, prefix: str | None, delimiter: str = ""
+    ) -> list[BlobProperties | BlobPrefix]:
+        if delimiter:
+            walked = self._container.walk_blobs(prefix, include=["metadata"], delimiter=delimiter)
+            return [item async for item in walked]
+        return [item async for item in self._container.list_blobs(prefix, include=["metadata"])]
+
+    @property
+    def _container(self) -> ContainerClient:
+        return self.fs.service_client.get_container_client(self.access.container)
+
+    def _full(self, path: str) -> str:
+        return f"{self.access.container}/{self._inside}{path}"
 
     def _prefix(self, folder: str) -> str | None:
         inside = f"{folder.rstrip('/')}/" if folder else ""
@@ -192,7 +194,10 @@ class AzureStore:
     def _clear_errors(self, path: str, task: Task) -> Iterator[None]:
         try:
             yield
-        except AzureError as error:
+        except (AzureError, FileNotFoundError) as raised:
+            error = raised.__cause__ if isinstance(raised, FileNotFoundError) else raised
+            if not isinstance(error, AzureError):
+                raise
             if task is Task.READ and _is_blob_missing(error):
                 raise FileNotFoundError(self.describe(path)) from error
             raise told(error, self.access, self.describe(path), task) from error

@@ -11,6 +11,7 @@ is: nothing else is read from the environment behind its back, so that a variabl
 never reach landing.
 """
 
+import asyncio
 import base64
 import binascii
 import functools
@@ -24,9 +25,14 @@ from enum import Enum
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+from azure.core.credentials import (
+    AccessToken,
+    AzureNamedKeyCredential,
+    AzureSasCredential,
+    TokenCredential,
+)
 from azure.core.utils import parse_connection_string
-from azure.storage.blob import ContainerClient
+from azure.storage.blob.aio import BlobServiceClient
 
 from stingar_dagster.errors import SettingsError
 
@@ -92,9 +98,10 @@ class Access:
     ends: datetime | None = None
     credential: Any = field(default=None, repr=False)
 
-    def client(self, **options: Any) -> ContainerClient:
-        """A client of the container; no request is made."""
-        return ContainerClient(self.endpoint, self.container, credential=self.credential, **options)
+    def client(self, **options: Any) -> BlobServiceClient:
+        """A client of the account; no request is made."""
+        asks: Any = _InThread(self.credential) if self.kind is Kind.ROLE else self.credential
+        return BlobServiceClient(self.endpoint, credential=asks, **options)
 
 
 def access_to(url: str, setting: str, environ: Mapping[str, str]) -> Access:
@@ -335,6 +342,19 @@ def _authority_of(endpoint: str) -> str:
     host = urlsplit(endpoint).hostname or ""
     found = (name for suffix, name in _AUTHORITIES.items() if host.endswith(f".{suffix}"))
     return next(found, PUBLIC_AUTHORITY)
+
+
+class _InThread:
+    """A credential for an asynchronous client.
+
+    Those of azure-identity's own leave open sessions behind when a process ends, and complain.
+    """
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return await asyncio.to_thread(self._credential.get_token, *scopes, **options)
 
 
 # Kept as long as the process lives: a credential keeps its token, and a sensor opens its stores

@@ -8,11 +8,10 @@ import fsspec
 
 from stingar_dagster.errors import SettingsError
 from stingar_dagster.settings import environment
-from stingar_dagster.storage.azure import PATIENCE, AzureStore, Patience
-from stingar_dagster.storage.azure_access import access_to
 from stingar_dagster.storage.base import Store
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.storage.objects import ObjectStore
+from stingar_dagster.storage.patience import PATIENCE, Patience
 
 _AZURE: Final = ("abfs", "abfss", "az")
 
@@ -38,6 +37,10 @@ def open_store(url: str, setting: str, patience: Patience = PATIENCE) -> Store:
             "credentials go into variables of their own (README, On Azure)"
         )
     if scheme in _AZURE:
+        # Azure's libraries take a second to import, which a command over local folders can spare.
+        from stingar_dagster.storage.azure import AzureStore
+        from stingar_dagster.storage.azure_access import access_to
+
         return AzureStore(access_to(url, setting, environment()), patience)
     try:
         # A stale listing hides captures.

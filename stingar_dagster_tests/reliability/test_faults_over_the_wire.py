@@ -21,7 +21,7 @@ from stingar_dagster.errors import Conflict, StingarError, StoreUnavailable, Tra
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage import Store, open_store
-from stingar_dagster.storage.azure import PATIENCE, Patience
+from stingar_dagster.storage.patience import PATIENCE, Patience
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.proxy import Proxy, Script, Seen, Wire
 from stingar_dagster_tests.support import HOUR, NOON, Site, event, pending

@@ -14,9 +14,9 @@ from requests.exceptions import ConnectionError
 
 from stingar_dagster.errors import StingarError, StoreDenied, StoreUnavailable
 from stingar_dagster.storage import Store, open_store
-from stingar_dagster.storage.azure import PATIENCE
 from stingar_dagster.storage.azure_access import access_to
 from stingar_dagster.storage.azure_errors import Task, told
+from stingar_dagster.storage.patience import PATIENCE
 from stingar_dagster_tests import entra
 from stingar_dagster_tests.azurite import KEY, Service, container_sas
 from stingar_dagster_tests.entra import CLIENT, CLIENT_SECRET, TENANT, Certificate
