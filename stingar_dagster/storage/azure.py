@@ -26,6 +26,7 @@ from azure.storage.blob import BlobPrefix, BlobProperties, ExponentialRetry
 from stingar_dagster.errors import Conflict
 from stingar_dagster.storage.azure_access import Access
 from stingar_dagster.storage.azure_errors import Task, told
+from stingar_dagster.storage.azure_listing import FOLDER_MARK, entries_in
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 
 
@@ -153,9 +154,17 @@ class AzureStore:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
     def find(self, folder: str) -> list[Entry]:
+        answers: list[Any] = []
         with self._clear_errors(folder, Task.LIST):
-            blobs = self.client.list_blobs(self._prefix(folder), include=["metadata"])
-            entries = [self._entry(blob) for blob in blobs if not _is_folder(blob)]
+            for _ in self.client.list_blob_names(
+                name_starts_with=self._prefix(folder),
+                include=["metadata"],
+                raw_response_hook=answers.append,
+            ):
+                pass
+        responses = (answer.http_response for answer in answers)
+        bodies = (response.body() for response in responses if response.status_code == 200)
+        entries = (entry for body in bodies for entry in entries_in(body, self._inside))
         return sorted(entries, key=lambda entry: entry.path)
 
     def children(self, folder: str) -> tuple[list[str], list[Entry]]:
@@ -178,7 +187,6 @@ class AzureStore:
         return self._inside + inside or None
 
     def _entry(self, blob: BlobProperties) -> Entry:
-        # Of one upload the service sets the MD5, of blocks only the writer can.
         md5 = blob.content_settings.content_md5
         return Entry(
             blob.name.removeprefix(self._inside),
@@ -203,9 +211,8 @@ def _is_blob_missing(error: AzureError) -> bool:
 
 
 def _is_folder(blob: BlobProperties) -> bool:
-    """With a hierarchical namespace, folders stand in listings as empty blobs."""
     metadata = {name.lower(): value for name, value in (blob.metadata or {}).items()}
-    return metadata.get("hdi_isfolder") == "true"
+    return metadata.get(FOLDER_MARK) == "true"
 
 
 def _etag(blob: BlobProperties) -> str:

@@ -11,6 +11,7 @@ import pytest
 from stingar_dagster.errors import StoreDenied
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
+from stingar_dagster.storage.azure_listing import entries_in
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, event, pending
 
@@ -135,3 +136,42 @@ def test_a_hierarchical_namespaces_folders_are_no_objects(store: Store) -> None:
     names, entries = store.children("a")
     assert (names, [entry.path for entry in entries]) == (["empty"], ["a/b"])
     assert store.etag("a") is None
+
+
+def test_a_listing_of_everything_and_one_of_a_folder_tell_the_same(store: Store) -> None:
+    for name in ("plain", "ü b&c <d>", "100%25", "q=1+2;'", "deep.er/x"):
+        store.write(f"folder/{name}", name.encode())
+    listed = store.find("folder")
+    names, entries = store.children("folder")
+    assert names == ["deep.er"]
+    assert [entry for entry in listed if "deep.er" not in entry.path] == entries
+    assert all(entry.modified and entry.modified.tzinfo and entry.md5 for entry in listed)
+    assert {store.read(entry.path).decode() for entry in listed} == {
+        entry.path.removeprefix("folder/") for entry in listed
+    }
+
+
+def test_a_listing_goes_over_as_many_answers_as_there_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(store, AzureStore)
+    for number in range(7):
+        store.write(f"{number}", b"")
+    whole = store.client.list_blob_names
+    monkeypatch.setattr(
+        store.client, "list_blob_names", lambda **options: whole(results_per_page=3, **options)
+    )
+    assert [entry.path for entry in store.find("")] == list("0123456")
+
+
+def test_a_name_that_xml_can_not_hold_is_read_as_the_service_escapes_it() -> None:
+    body = (
+        b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs><Blob>'
+        b'<Name Encoded="true">lake/a%EF%BF%BFb%25</Name><Properties>'
+        b"<Last-Modified>Tue, 03 Nov 2026 12:00:00 GMT</Last-Modified><Etag>0x1</Etag>"
+        b"<Content-Length>3</Content-Length><Content-MD5 /></Properties></Blob></Blobs>"
+        b"<NextMarker /></EnumerationResults>"
+    )
+    (entry,) = entries_in(body, "lake/")
+    assert (entry.path, entry.etag, entry.size, entry.md5) == ("a\uffffb%", "0x1", 3, None)
+    assert entry.modified == NOON
