@@ -21,9 +21,9 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import BlobPrefix, BlobProperties, ExponentialRetry
+from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient, ExponentialRetry
 
-from stingar_dagster.errors import Conflict
+from stingar_dagster.errors import Conflict, StoreUnavailable
 from stingar_dagster.storage.azure_access import Access
 from stingar_dagster.storage.azure_errors import Task, told
 from stingar_dagster.storage.azure_listing import FOLDER_MARK, entries_in
@@ -94,13 +94,12 @@ class AzureStore:
     def __init__(self, access: Access, patience: Patience = PATIENCE) -> None:
         self.url = access.address
         self.access = access
-        self.client = access.client(
-            retry_policy=patience.retries(),
-            transport=RequestsTransport(
-                connection_timeout=patience.connect, read_timeout=patience.read
-            ),
+        self._retries = patience.retries()
+        self._transport = RequestsTransport(
+            connection_timeout=patience.connect, read_timeout=patience.read
         )
-        weakref.finalize(self, self.client.close)
+        self.client = self._client()
+        weakref.finalize(self, self._transport.close)
         self._inside = f"{access.folder}/" if access.folder else ""
 
     def read(self, path: str) -> bytes:
@@ -155,17 +154,22 @@ class AzureStore:
 
     def find(self, folder: str) -> list[Entry]:
         answers: list[Any] = []
+        # The hook of a request is gone when it is tried again, that of a client stays.
+        client = self._client(raw_response_hook=answers.append)
         with self._clear_errors(folder, Task.LIST):
-            for _ in self.client.list_blob_names(
-                name_starts_with=self._prefix(folder),
-                include=["metadata"],
-                raw_response_hook=answers.append,
-            ):
-                pass
+            names = client.list_blob_names(
+                name_starts_with=self._prefix(folder), include=["metadata"]
+            )
+            count = sum(1 for _ in names)
         responses = (answer.http_response for answer in answers)
         bodies = (response.body() for response in responses if response.status_code == 200)
-        entries = (entry for body in bodies for entry in entries_in(body, self._inside))
-        return sorted(entries, key=lambda entry: entry.path)
+        listed = [item for body in bodies for item in entries_in(body, self._inside)]
+        if len(listed) != count:
+            raise StoreUnavailable(
+                f"{self.access.setting}: {self.describe(folder)}: {count} names were listed, and "
+                f"{len(listed)} of them in full; run again"
+            )
+        return sorted(filter(None, listed), key=lambda entry: entry.path)
 
     def children(self, folder: str) -> tuple[list[str], list[Entry]]:
         prefix = self._prefix(folder)
@@ -181,6 +185,10 @@ class AzureStore:
 
     def describe(self, path: str) -> str:
         return f"{self.url.rstrip('/')}/{path}".rstrip("/")
+
+    def _client(self, **options: Any) -> ContainerClient:
+        """All clients of a store share their connections."""
+        return self.access.client(retry_policy=self._retries, transport=self._transport, **options)
 
     def _prefix(self, folder: str) -> str | None:
         inside = f"{folder.rstrip('/')}/" if folder else ""

@@ -20,8 +20,8 @@ FOLDER_MARK: Final = "hdi_isfolder"
 """With a hierarchical namespace, folders stand in listings as empty blobs with this metadata."""
 
 
-def entries_in(body: bytes, inside: str) -> Iterator[Entry]:
-    """What an answer lists, folders left out.
+def entries_in(body: bytes, inside: str) -> Iterator[Entry | None]:
+    """What an answer lists: an entry for each object, None for each folder.
 
     Args:
         body: XML.
@@ -30,17 +30,16 @@ def entries_in(body: bytes, inside: str) -> Iterator[Entry]:
     for blob in ElementTree.fromstring(body).iterfind("Blobs/Blob"):
         metadata = {item.tag.lower(): item.text for item in blob.iterfind("Metadata/*")}
         if metadata.get(FOLDER_MARK) == "true":
+            yield None
             continue
-        name = blob.find("Name")
-        if name is None or name.text is None:
-            continue
-        # Where it holds what XML can't.
-        path = unquote(name.text) if name.get("Encoded") == "true" else name.text
+        name = blob.findtext("Name", "")
+        if blob.find("Name[@Encoded='true']") is not None:  # it holds what XML can't
+            name = unquote(name)
         found = {item.tag: item.text or "" for item in blob.iterfind("Properties/*")}
         # Of one upload the service sets the MD5, of blocks only the writer can.
         md5 = found.get("Content-MD5")
         yield Entry(
-            path.removeprefix(inside),
+            name.removeprefix(inside),
             found["Etag"].strip('"'),
             int(found["Content-Length"]),
             parsedate_to_datetime(found["Last-Modified"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import ContainerClient
 
 from stingar_dagster.errors import StoreDenied
 from stingar_dagster.storage import Store, open_store
@@ -157,9 +158,11 @@ def test_a_listing_goes_over_as_many_answers_as_there_are(
     assert isinstance(store, AzureStore)
     for number in range(7):
         store.write(f"{number}", b"")
-    whole = store.client.list_blob_names
+    whole = ContainerClient.list_blob_names
     monkeypatch.setattr(
-        store.client, "list_blob_names", lambda **options: whole(results_per_page=3, **options)
+        ContainerClient,
+        "list_blob_names",
+        lambda client, **options: whole(client, results_per_page=3, **options),
     )
     assert [entry.path for entry in store.find("")] == list("0123456")
 
@@ -173,5 +176,6 @@ def test_a_name_that_xml_can_not_hold_is_read_as_the_service_escapes_it() -> Non
         b"<NextMarker /></EnumerationResults>"
     )
     (entry,) = entries_in(body, "lake/")
+    assert entry is not None
     assert (entry.path, entry.etag, entry.size, entry.md5) == ("a\uffffb%", "0x1", 3, None)
     assert entry.modified == NOON
