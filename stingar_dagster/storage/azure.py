@@ -94,7 +94,7 @@ class AzureStore:
     def __init__(self, access: Access, patience: Patience = PATIENCE) -> None:
         self.url = access.address
         self.access = access
-        self._retries = patience.retries()
+        self._patience = patience
         self._transport = RequestsTransport(
             connection_timeout=patience.connect, read_timeout=patience.read
         )
@@ -187,8 +187,10 @@ class AzureStore:
         return f"{self.url.rstrip('/')}/{path}".rstrip("/")
 
     def _client(self, **options: Any) -> ContainerClient:
-        """All clients of a store share their connections."""
-        return self.access.client(retry_policy=self._retries, transport=self._transport, **options)
+        """All clients of a store share their connections; a policy belongs to one of them."""
+        return self.access.client(
+            retry_policy=self._patience.retries(), transport=self._transport, **options
+        )
 
     def _prefix(self, folder: str) -> str | None:
         inside = f"{folder.rstrip('/')}/" if folder else ""

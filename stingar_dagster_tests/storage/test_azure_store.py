@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import ContainerClient
 
-from stingar_dagster.errors import StoreDenied
+from stingar_dagster.errors import Conflict, StoreDenied
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
 from stingar_dagster.storage.azure_listing import entries_in
@@ -179,3 +179,29 @@ def test_a_name_that_xml_can_not_hold_is_read_as_the_service_escapes_it() -> Non
     assert entry is not None
     assert (entry.path, entry.etag, entry.size, entry.md5) == ("a\uffffb%", "0x1", 3, None)
     assert entry.modified == NOON
+
+
+def test_a_large_object_that_is_replaced_while_it_is_read_is_never_mixed(store: Store) -> None:
+    assert isinstance(store, AzureStore)
+    store.write("large", b"a" * 5000)
+    writer = store.client.get_blob_client("lake/large")
+
+    def replace(_: object) -> None:
+        writer.upload_blob(b"b" * 5000, overwrite=True)
+
+    # Parts of 1,000 bytes, and after each of them the object is another.
+    store.client = store._client(
+        max_single_get_size=1000, max_chunk_get_size=1000, raw_response_hook=replace
+    )
+    with pytest.raises(Conflict, match="replaced while it was read"):
+        store.read("large")
+
+
+def test_listings_in_many_threads_each_get_their_own_answers(store: Store) -> None:
+    for number in range(40):
+        store.write(f"{number % 8}/{number}", b"")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: store.find(f"{number % 8}"), range(80)))
+    for number, entries in enumerate(found):
+        assert {int(entry.path.split("/")[1]) % 8 for entry in entries} == {number % 8}
+        assert len(entries) == 5
