@@ -6,7 +6,7 @@ what is said of a failure (`azure_errors`).
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from adlfs import AzureBlobFileSystem
@@ -20,17 +20,34 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline.transport import AsyncioRequestsTransport
 from azure.storage.blob import BlobProperties
-from azure.storage.blob.aio import BlobPrefix, BlobServiceClient, ContainerClient
+from azure.storage.blob.aio import BlobPrefix, BlobServiceClient, ContainerClient, ExponentialRetry
 from fsspec.asyn import sync
 
-from stingar_dagster.errors import Conflict
+from stingar_dagster.errors import Conflict, StoreUnavailable
 from stingar_dagster.storage.azure_access import Access
 from stingar_dagster.storage.azure_errors import Task, told
+from stingar_dagster.storage.azure_listing import FOLDER_MARK, entries_in
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 from stingar_dagster.storage.patience import PATIENCE, Patience
 
+_CONNECTIONS_A_BLOB: Final = 4
+"""For one that is large: up to 64 MB go up, and 32 MB come down, in one request."""
 
-class _Retries(ExponentialRetry):
+
+class Retries(ExponentialRetry):
+    """Patience as Azure's library takes it."""
+
+    def __init__(self, patience: Patience) -> None:
+        super().__init__(
+            initial_backoff=patience.wait,  # type: ignore[arg-type]
+            increment_base=patience.base,  # type: ignore[arg-type]
+            random_jitter_range=patience.jitter,  # type: ignore[arg-type]
+            retry_total=patience.tries - 1,
+            retry_connect=patience.tries - 1,
+            retry_read=patience.tries - 1,
+            retry_status=patience.tries - 1,
+        )
+
     def increment(
         self,
         settings: dict[str, Any],
@@ -42,10 +59,6 @@ class _Retries(ExponentialRetry):
         if isinstance(error, ClientAuthenticationError):
             return False
         return super().increment(settings, request, response, error)
-
-
-_CONNECTIONS_A_BLOB: Final = 4
-"""For one that is large: up to 64 MB go up, and 32 MB come down, in one request."""
 
 
 class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
@@ -66,12 +79,16 @@ class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
         )
 
     def do_connect(self) -> None:
-        self.service_client: BlobServiceClient = self._access.client(
-            retry_policy=self._patience.retries(),
-            # Proxies and certificates as every other program here finds them.
-            transport=AsyncioRequestsTransport(
-                connection_timeout=self._patience.connect, read_timeout=self._patience.read
-            ),
+        # Proxies and certificates as every other program here finds them.
+        self._transport = AsyncioRequestsTransport(
+            connection_timeout=self._patience.connect, read_timeout=self._patience.read
+        )
+        self.service_client = self.client()
+
+    def client(self, **options: Any) -> BlobServiceClient:
+        """All clients of a store share their connections; a policy belongs to one of them."""
+        return self._access.client(
+            retry_policy=Retries(self._patience), transport=self._transport, **options
         )
 
 
@@ -131,17 +148,25 @@ class AzureStore:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
     def find(self, folder: str) -> list[Entry]:
+        answers: list[Any] = []
         with self._clear_errors(folder, Task.LIST):
-            blobs = sync(self.fs.loop, self._listed, self._prefix(folder))
-        entries = [self._entry(blob) for blob in blobs if not _is_folder(blob)]
-        return sorted(entries, key=lambda entry: entry.path)
+            count = sync(self.fs.loop, self._names_in, folder, answers.append)
+        responses = (answer.http_response for answer in answers)
+        bodies = (response.body() for response in responses if response.status_code == 200)
+        listed = [item for body in bodies for item in entries_in(body, self._inside)]
+        if len(listed) != count:
+            raise StoreUnavailable(
+                f"{self.access.setting}: {self.describe(folder)}: {count} names were listed, and "
+                f"{len(listed)} of them in full; run again"
+            )
+        return sorted(filter(None, listed), key=lambda entry: entry.path)
 
     def children(self, folder: str) -> tuple[list[str], list[Entry]]:
         prefix = self._prefix(folder)
         names: set[str] = set()
         entries = []
         with self._clear_errors(folder, Task.LIST):
-            items = sync(self.fs.loop, self._listed, prefix, "/")
+            items = sync(self.fs.loop, self._level, prefix)
         for item in items:
             if isinstance(item, BlobPrefix) or _is_folder(item):
                 names.add(item.name.removeprefix(prefix or "").rstrip("/"))
@@ -160,13 +185,18 @@ class AzureStore:
     async def _delete(self, path: str, options: dict[str, Any]) -> None:
         await self._container.delete_blob(self._inside + path, **options)
 
-    async def _listed(
-        self, prefix: str | None, delimiter: str = ""
-    ) -> list[BlobProperties | BlobPrefix]:
-        if delimiter:
-            walked = self._container.walk_blobs(prefix, include=["metadata"], delimiter=delimiter)
-            return [item async for item in walked]
-        return [item async for item in self._container.list_blobs(prefix, include=["metadata"])]
+    async def _names_in(self, folder: str, hook: Callable[[Any], None]) -> int:
+        """How many names there are below a folder; the hook gets every answer that tells them."""
+        # The hook of a request is gone when it is tried again, that of a client stays.
+        client = self.fs.client(raw_response_hook=hook)
+        names = client.get_container_client(self.access.container).list_blob_names(
+            name_starts_with=self._prefix(folder), include=["metadata"]
+        )
+        return len([name async for name in names])
+
+    async def _level(self, prefix: str | None) -> list[BlobProperties | BlobPrefix]:
+        walked = self._container.walk_blobs(prefix, include=["metadata"], delimiter="/")
+        return [item async for item in walked]
 
     @property
     def _container(self) -> ContainerClient:
@@ -180,7 +210,6 @@ class AzureStore:
         return self._inside + inside or None
 
     def _entry(self, blob: BlobProperties) -> Entry:
-        # Of one upload the service sets the MD5, of blocks only the writer can.
         md5 = blob.content_settings.content_md5
         return Entry(
             blob.name.removeprefix(self._inside),
@@ -208,9 +237,8 @@ def _is_blob_missing(error: AzureError) -> bool:
 
 
 def _is_folder(blob: BlobProperties) -> bool:
-    """With a hierarchical namespace, folders stand in listings as empty blobs."""
     metadata = {name.lower(): value for name, value in (blob.metadata or {}).items()}
-    return metadata.get("hdi_isfolder") == "true"
+    return metadata.get(FOLDER_MARK) == "true"
 
 
 def _etag(blob: BlobProperties) -> str:

@@ -217,7 +217,7 @@ def _endpoint(environ: Mapping[str, str]) -> str:
         raise _NoCredential(
             "the address names no storage account: write "
             "abfs://container@account.dfs.core.windows.net/folder, or set "
-            "AZURE_STORAGE_ACCOUNT_NAME or AZURE_STORAGE_CONNECTION_STRING"
+            "AZURE_STORAGE_ACCOUNT_NAME"
         )
     return f"https://{account}.blob.{_SUFFIX}"
 

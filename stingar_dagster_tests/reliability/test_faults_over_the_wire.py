@@ -21,6 +21,7 @@ from stingar_dagster.errors import Conflict, StingarError, StoreUnavailable, Tra
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage import Store, open_store
+from stingar_dagster.storage.azure import Retries
 from stingar_dagster.storage.patience import PATIENCE, Patience
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.proxy import Proxy, Script, Seen, Wire
@@ -146,7 +147,7 @@ def test_a_fault_that_stays_is_told_after_a_bounded_number_of_tries(
 
 
 def test_the_waits_in_production_are_short_and_bounded() -> None:
-    policy = PATIENCE.retries()
+    policy = Retries(PATIENCE)
     tries = policy.total_retries + 1
     waits = sum(policy.get_backoff_time({"count": count}) for count in range(1, tries))
     assert tries == PATIENCE.tries

@@ -86,7 +86,7 @@ def test_a_signature_to_read_and_list_is_enough_for_everything(
     monkeypatch.delenv("STINGAR_LANDING_CONNECTION_STRING")
     with monkeypatch.context() as patch:
         patch.setenv("AZURE_STORAGE_CONNECTION_STRING", blob_service.connection_string)
-        patch.delenv("AZURE_STORAGE_SERVICE_ENDPOINT")
+        patch.delenv("STINGAR_LAKE_SAS_TOKEN")
         (Path.cwd() / ".env").unlink()
         site.check()
         assert len(site.events()) == 3
