@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py storage_faults.py)
 
-.PHONY: demo test check soak chain fuzz audit bench bench-quick bench-latency clean
+AZURITE := build/azurite/node_modules/azurite
+
+.PHONY: demo test azurite check soak chain fuzz audit bench bench-quick bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -16,8 +18,16 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: $(VENV)/ready  ## sample traffic and Dagster's UI on http://127.0.0.1:3000
 	$(BIN)/stingar demo
 
-test: $(VENV)/ready  ## the tests
+test: $(VENV)/ready azurite  ## the tests
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+azurite:  ## the stand-in for Azure's storage that tests use, in build/azurite; needs npm
+	@if [ -d "$${STINGAR_AZURITE:-$(AZURITE)}" ]; then :; \
+	elif command -v npm >/dev/null; then \
+	  mkdir -p build/azurite && \
+	  npm install --prefix build/azurite --no-save --no-audit --no-fund --loglevel=error azurite@3.37.0 || \
+	  echo "npm can't get Azurite, so tests of Azure's storage are skipped"; \
+	else echo "npm is not there, so tests of Azure's storage are skipped: install Node.js with npm"; fi
 
 check: $(VENV)/ready  ## style, types, import contracts, definitions
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,7 +23,9 @@ from stingar_dagster.errors import CaptureNameError, SettingsError, StingarError
 from stingar_dagster.lake.expected import Expected, expect
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage.addresses import is_on_azure, path_of
-from stingar_dagster.storage.queue import Message, Queue
+
+if TYPE_CHECKING:
+    from stingar_dagster.storage.queue import Message, Queue
 
 MESSAGES_A_TICK: Final = 320
 HOURS_A_TICK: Final = 48
@@ -91,12 +93,15 @@ def hear(pipeline: Pipeline, marks: QueueMarks, now: float) -> Heard:
 
 
 @contextlib.contextmanager
-def _queue(pipeline: Pipeline) -> Iterator[Queue]:
+def _queue(pipeline: Pipeline) -> Iterator["Queue"]:
     if not is_on_azure(pipeline.landing.store):
         raise SettingsError(
             f"{_SETTING} is for captures on Azure, and "
             f"STINGAR_LANDING={pipeline.landing.store.url} is not; leave it away"
         )
+    # Azure's libraries take a second to import: not without notices.
+    from stingar_dagster.storage.queue import Queue
+
     queue = Queue(pipeline.settings.notices, _SETTING)
     try:
         yield queue
@@ -104,7 +109,7 @@ def _queue(pipeline: Pipeline) -> Iterator[Queue]:
         queue.close()
 
 
-def _taken(pipeline: Pipeline, messages: list[Message]) -> Heard:
+def _taken(pipeline: Pipeline, messages: list["Message"]) -> Heard:
     heard = Heard(QueueMarks())
     told: dict[datetime, set[Expected]] = {}
     for message in messages:

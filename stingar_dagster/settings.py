@@ -1,8 +1,9 @@
 """The settings: environment variables, also read from a `.env` file in the working folder.
 
 Here: names, defaults, parsing, and the one-line error for a value that can't be used. Not here:
-what differs between logs (`streams`), where Kafka is (`kafka.settings`), nor credentials, which
-adlfs reads from the standard `AZURE_STORAGE_*` and `AZURE_*` variables by itself.
+what differs between logs (`streams`), where Kafka is (`kafka.settings`), nor credentials, which are
+read where a store is opened (`storage.azure_access`) and kept out of what settings are shown or
+handed on.
 """
 
 import os
@@ -61,6 +62,15 @@ class Settings:
     notices: str = ""
 
 
+def environment() -> dict[str, str]:
+    """The process's variables, and under them those of `.env` in the working folder.
+
+    Raises:
+        SettingsError: `.env` can't be read.
+    """
+    return {**_dotenv(Path.cwd() / ".env"), **os.environ}
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environ` (default: `.env`, overridden by the process environment).
 
@@ -91,15 +101,6 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         processes=_positive(environ, "STINGAR_PROCESSES", default.processes, most=64),
         notices=_url(environ, "STINGAR_NOTICES", default.notices),
     )
-
-
-def environment() -> dict[str, str]:
-    """The variables of `.env` in the working folder, overridden by those of the process.
-
-    Raises:
-        SettingsError: `.env` can't be read.
-    """
-    return {**_dotenv(Path.cwd() / ".env"), **os.environ}
 
 
 def _dotenv(path: Path) -> dict[str, str]:
@@ -147,7 +148,7 @@ def _url(environ: Mapping[str, str], name: str, default: str) -> str:
         # Addresses are shown: in errors, in logs, in the UI.
         raise SettingsError(
             f"{name}: write the address without a token or password; "
-            "credentials go into the AZURE_STORAGE_* variables"
+            "credentials go into variables of their own (README, On Azure)"
         )
     if text.startswith("~"):
         return str(Path(text).expanduser())

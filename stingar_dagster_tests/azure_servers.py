@@ -1,6 +1,6 @@
 """Azurite with its blob and queue services, over HTTP or HTTPS, for the tests that need both.
 
-Not here: the blob service alone, which most tests take (`conftest`).
+Not here: the blob service alone, which most tests take (`azurite`).
 """
 
 import base64
@@ -8,9 +8,7 @@ import contextlib
 import json
 import secrets
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,15 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
+from stingar_dagster_tests.azurite import (
+    ACCOUNT,
+    HOW_TO_GET_IT,
+    KEY,
+    free_ports,
+    main_file,
+    wait_for_port,
+)
 from stingar_dagster_tests.certificates import Certificate
-from stingar_dagster_tests.conftest import ACCOUNT, KEY, SECONDS_TO_START, _main_file
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,11 @@ class Mailbox:
 @contextlib.contextmanager
 def azure_servers(certificate: Certificate | None = None, *options: str) -> Iterator[Servers]:
     """Both services for as long as they are needed; what they hold is in memory."""
-    main, node = _main_file(), shutil.which("node")
+    main, node = main_file(), shutil.which("node")
     if main is None or node is None:
-        pytest.skip("Azurite is not there: npm install azurite@3.37.0 (or set STINGAR_AZURITE)")
+        pytest.skip(HOW_TO_GET_IT)
     both = main.parents[1] / "azurite.js"
-    ports = _free_ports(3)
+    ports = free_ports(3)
     command = [node, str(both), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     command += ["--inMemoryPersistence", *options]
     for service, port in zip(("blob", "queue", "table"), ports, strict=True):
@@ -105,25 +110,6 @@ def azure_servers(certificate: Certificate | None = None, *options: str) -> Iter
             yield Servers(blob, queue)
         finally:
             server.terminate()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def wait_for_port(port: int, server: "subprocess.Popen[bytes]") -> None:
-    """Return once a server listens."""
-    until = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < until and server.poll() is None:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.1)
-    raise RuntimeError("the server does not start")
 
 
 # ---- events as Event Grid writes them

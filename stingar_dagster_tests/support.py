@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import fastavro
+import pytest
 
 from stingar_dagster.capture.discovery import Capture
 from stingar_dagster.capture.writer import CaptureRecord, encode_capture
@@ -36,6 +37,9 @@ NOON: Final = datetime(2026, 11, 3, 12, tzinfo=UTC)
 """A landed hour to put captures in, unless a test says otherwise."""
 
 TOO_MANY_ROUNDS: Final = 12
+on_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
+"""For a test that looks at files, which stands beside those that run on every store."""
+
 SOAK: Final = os.environ.get("STINGAR_SOAK") == "1"
 """Whether tests are to try everything, however long it takes, instead of a sample."""
 
@@ -108,6 +112,10 @@ class Site:
         """The same landing folder, and another lake."""
         return replace(self, lake=lake)
 
+    @property
+    def lake_store(self) -> Store:
+        return open_store(self.lake, "STINGAR_LAKE")
+
     def pipeline(self, stream: Stream | None = None) -> Pipeline:
         return Pipeline(self.settings, stream or self.stream)
 
@@ -171,7 +179,7 @@ class Site:
 
     def objects(self, folder: str = "") -> dict[str, bytes]:
         """Every object below a folder of the stream's part of the lake, by path."""
-        store = open_store(self.lake, "STINGAR_LAKE")
+        store = self.lake_store
         root = f"{self.stream.name}/{folder}".rstrip("/")
         return {entry.path: store.read(entry.path) for entry in store.find(root)}
 
@@ -183,7 +191,7 @@ class Site:
 
     def versions(self, *folders: str) -> dict[str, str]:
         """The etag of every object below folders: it changes with any write, even of the same."""
-        store = open_store(self.lake, "STINGAR_LAKE")
+        store = self.lake_store
         return {
             entry.path: entry.etag
             for folder in folders

@@ -159,7 +159,7 @@ def test_every_command_is_named_in_the_readme(name: str) -> None:
 def test_help_starts_without_the_heavy_packages() -> None:
     code = (
         "import sys; from stingar_dagster.cli import main; main(['--help'], standalone_mode=False);"
-        "print([name for name in ('dagster', 'polars', 'adlfs') if name in sys.modules])"
+        "print([name for name in ('dagster', 'polars', 'azure') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr

@@ -32,16 +32,12 @@ from stingar_dagster_tests.support import (
     Work,
     capture,
     event,
+    on_disk,
     pending,
 )
 
 TWO_TABLES = replace(STINGAR, tables=STINGAR.tables[:2])
 """Enough to see that days follow, where a test runs everything many times."""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site.at(tmp_path)
 
 
 def three_hours(site: Site) -> None:
@@ -109,6 +105,7 @@ def test_ports_of_a_day_are_what_a_recount_of_its_events_says(site: Site) -> Non
     assert told == {key: (events[key], len(found)) for key, found in sources.items()}
 
 
+@on_disk
 def test_nothing_but_published_objects_stands_where_readers_glob(site: Site) -> None:
     three_hours(site)
     site.run()
@@ -306,7 +303,7 @@ def test_an_hour_that_loses_all_its_events_loses_its_object_and_its_row_of_the_d
     site.check()
     assert work.published == [NOON - HOUR, NOON]
     assert site.events(NOON - HOUR) == []
-    assert not list(Path(site.lake, "stingar", "events").rglob("hour=11"))
+    assert not site.objects(f"events/date={NOON:%Y-%m-%d}/hour=11")
     (row,) = site.daily("daily_summary")
     assert row["events"] == 2
     assert not site.objects("state/reopened")
@@ -322,6 +319,7 @@ def test_a_day_that_loses_all_its_events_loses_its_tables(site: Site) -> None:
     assert all(f"/date={NOON:%Y-%m-%d}/" in path for path in site.objects("daily"))
 
 
+@on_disk
 def test_a_mark_that_is_set_while_its_hour_is_published_stays(site: Site) -> None:
     """A publisher that looked at what is staged before it was lost must not take the mark away."""
     site.put([event(NOON - HOUR)])
@@ -346,6 +344,7 @@ def test_a_mark_that_is_set_while_its_hour_is_published_stays(site: Site) -> Non
     assert site.events(NOON - HOUR) == []
 
 
+@on_disk
 def test_an_hour_that_is_published_just_before_its_events_are_lost_is_published_again(
     site: Site,
 ) -> None:
@@ -387,6 +386,7 @@ def test_events_outlive_their_capture_when_another_arrives_in_its_slot(site: Sit
 # ---- damage
 
 
+@on_disk
 def test_a_torn_capture_waits_while_young_and_is_quarantined_when_old(site: Site) -> None:
     whole = capture([event(NOON)], first=1)
     torn = site.put_blob(whole[:-30], start=NOON + MINUTE)
@@ -429,6 +429,7 @@ def test_a_capture_that_is_being_replaced_keeps_its_events_until_the_new_one_is_
     site.check()
 
 
+@on_disk
 def test_good_blocks_of_a_damaged_capture_come_out_and_the_rest_is_accounted_for(
     site: Site,
 ) -> None:
@@ -511,8 +512,8 @@ def test_lost_partial_aggregates_are_counted_again(site: Site) -> None:
     three_hours(site)
     site.run()
     daily = site.tree("daily")
-    shutil.rmtree(Path(site.lake, "stingar", "rollups"))
-    shutil.rmtree(Path(site.lake, "stingar", "daily"))
+    for path in (*site.objects("rollups"), *site.objects("daily")):
+        site.lake_store.remove(path)
     for day in (day_of(NOON), day_of(NOON - 13 * HOUR)):
         site.pipeline().roll_day(day)
     assert site.tree("daily") == daily
@@ -521,6 +522,7 @@ def test_lost_partial_aggregates_are_counted_again(site: Site) -> None:
 # ---- segments that do not count
 
 
+@on_disk
 def test_segments_that_no_ledger_names_are_ignored_and_removed_when_old(site: Site) -> None:
     site.put([event(NOON)])
     site.run()

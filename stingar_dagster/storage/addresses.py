@@ -4,11 +4,13 @@
 and Azurite's form with the account as the first part of the path.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from stingar_dagster.storage.azure import AzureStore
 from stingar_dagster.storage.base import Store
+
+if TYPE_CHECKING:
+    from stingar_dagster.storage.azure_access import Access
 
 _SERVICES: Final = frozenset(("blob", "dfs", "queue"))
 
@@ -21,22 +23,30 @@ def account_of(parts: SplitResult) -> str:
 
 def is_on_azure(store: Store) -> bool:
     """Whether Event Grid can tell of the store's objects."""
-    return isinstance(store, AzureStore)
+    return _access(store) is not None
 
 
 def path_of(store: Store, url: str) -> str | None:
     """A blob's path below a store's root; None where it is not of that account and folder."""
-    if not isinstance(store, AzureStore):
+    access = _access(store)
+    if access is None:
         return None
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
     account = account_of(parts)
-    if account != store.fs.service_client.account_name:
+    if account != account_of(urlsplit(access.endpoint)):
         return None
     path = unquote(parts.path).lstrip("/")
     if account not in (parts.hostname or ""):
         path = path.removeprefix(f"{account}/")
-    below, root = path.removeprefix(f"{store.root}/"), store.root
+    root = f"{access.container}/{access.folder}".rstrip("/")
+    below = path.removeprefix(f"{root}/")
     return below if path.startswith(f"{root}/") and below else None
+
+
+def _access(store: Store) -> "Access | None":
+    # Only AzureStore has one. To ask for its class would import Azure's libraries: a second, which
+    # a run over local folders can spare.
+    return getattr(store, "access", None)

@@ -1,101 +1,248 @@
-"""Azure Blob and Data Lake storage through adlfs, with compare-and-swap by etag."""
+"""Azure Blob and Data Lake storage through adlfs, with compare-and-swap by etag.
+
+What adlfs has no words for is asked of its client: a condition on a removal, and whether it is the
+blob or its container that is not there. Not here: addresses and credentials (`azure_access`), and
+what is said of a failure (`azure_errors`).
+"""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from adlfs import AzureBlobFileSystem
 from azure.core import MatchConditions
 from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
 )
+from azure.core.pipeline.transport import AsyncioRequestsTransport
+from azure.storage.blob import BlobProperties
+from azure.storage.blob.aio import BlobPrefix, BlobServiceClient, ContainerClient, ExponentialRetry
 from fsspec.asyn import sync
 
-from stingar_dagster.errors import Conflict
-from stingar_dagster.storage.base import ANY_VERSION, Expected, Version
-from stingar_dagster.storage.objects import ObjectStore
+from stingar_dagster.errors import Conflict, StoreUnavailable
+from stingar_dagster.storage.azure_access import Access
+from stingar_dagster.storage.azure_errors import Task, told
+from stingar_dagster.storage.azure_listing import FOLDER_MARK, entries_in
+from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
+from stingar_dagster.storage.patience import PATIENCE, Patience
+
+_CONNECTIONS_A_BLOB: Final = 4
+"""For one that is large: up to 64 MB go up, and 32 MB come down, in one request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a request to Azure is waited for, in seconds.
+class Retries(ExponentialRetry):
+    """Patience as Azure's library takes it."""
 
-    Azure's library tries a request again where the service did not answer or was busy. By default
-    it waits 18 seconds before the first of these tries, which would stop a step for every request
-    that a network drops. A request takes at most `tries` times the longer time-out, and the waits
-    between them: with these numbers less than five minutes where the service accepts requests and
-    never answers, less than one where nothing can be connected to.
+    def __init__(self, patience: Patience) -> None:
+        super().__init__(
+            initial_backoff=patience.wait,  # type: ignore[arg-type]
+            increment_base=patience.base,  # type: ignore[arg-type]
+            random_jitter_range=patience.jitter,  # type: ignore[arg-type]
+            retry_total=patience.tries - 1,
+            retry_connect=patience.tries - 1,
+            retry_read=patience.tries - 1,
+            retry_status=patience.tries - 1,
+        )
 
-    Attributes:
-        connect: for a connection.
-        read: for the next bytes of an answer.
-        tries: of one request.
-        wait, base, jitter: before further try n stand `wait` and `base` to the power of n, give or
-            take `jitter`.
+    def increment(
+        self,
+        settings: dict[str, Any],
+        request: Any,
+        response: Any = None,
+        error: AzureError | None = None,
+    ) -> bool:
+        # Who gets no token gets none a moment later; by default that took a minute to be said.
+        if isinstance(error, ClientAuthenticationError):
+            return False
+        return super().increment(settings, request, response, error)
+
+
+class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
+    """adlfs with the endpoint and the credential of one store.
+
+    By itself it takes what the environment holds before what it is given, so that two stores could
+    not have two credentials.
     """
 
-    connect: float = 10
-    read: float = 60
-    tries: int = 4
-    wait: float = 1
-    base: float = 2
-    jitter: float = 0.5
+    def __init__(self, access: Access, patience: Patience) -> None:
+        self._access, self._patience = access, patience
+        # It would look for a credential, and serve stale listings and sizes from its cache.
+        super().__init__(
+            anon=True,
+            max_concurrency=_CONNECTIONS_A_BLOB,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+
+    def do_connect(self) -> None:
+        # Proxies and certificates as every other program here finds them.
+        self._transport = AsyncioRequestsTransport(
+            connection_timeout=self._patience.connect, read_timeout=self._patience.read
+        )
+        self.service_client = self.client()
+
+    def client(self, **options: Any) -> BlobServiceClient:
+        """All clients of a store share their connections; a policy belongs to one of them."""
+        return self._access.client(
+            retry_policy=Retries(self._patience), transport=self._transport, **options
+        )
 
 
-PATIENCE: Final = Patience()
+class AzureStore:
+    """A folder of a container. Reads and writes go to the blob endpoint."""
 
+    def __init__(self, access: Access, patience: Patience = PATIENCE) -> None:
+        self.url = access.address
+        self.access = access
+        self.fs = _FileSystem(access, patience)
+        self._inside = f"{access.folder}/" if access.folder else ""
 
-class AzureStore(ObjectStore):
-    """A prefix of a container. Reads and writes go to the blob endpoint in single requests."""
+    def read(self, path: str) -> bytes:
+        with self._clear_errors(path, Task.READ):
+            try:
+                # Not open(): a blob replaced while it is read would give old and new bytes mixed.
+                data: bytes = self.fs.cat_file(self._full(path))
+            except ResourceModifiedError as error:
+                raise Conflict(f"{self.describe(path)} was replaced while it was read") from error
+            return data
 
-    waits = ()  # its library has tried again already
-
-    def __init__(self, fs: Any, root: str, url: str, patience: Patience = PATIENCE) -> None:
-        super().__init__(fs, root, url)
-        # adlfs gives its client no options for this.
-        config = fs.service_client._config
-        retry = config.retry_policy
-        retry.total_retries = patience.tries - 1
-        retry.connect_retries = retry.read_retries = retry.status_retries = retry.total_retries
-        retry.initial_backoff = patience.wait
-        retry.increment_base = patience.base
-        retry.random_jitter_range = patience.jitter
-        # adlfs hands its own time-outs to uploads and downloads only, not to listings.
-        config.transport.connection_config.timeout = patience.connect
-        config.transport.connection_config.read_timeout = patience.read
+    def etag(self, path: str) -> str | None:
+        with self._clear_errors(path, Task.READ):
+            try:
+                found: BlobProperties = sync(self.fs.loop, self._properties, path)
+            except ResourceNotFoundError as error:
+                if _is_blob_missing(error):
+                    return None
+                raise
+            return None if _is_folder(found) else _etag(found)
 
     def write(self, path: str, data: bytes, expected: Expected = ANY_VERSION) -> None:
-        # pipe_file commits all blocks or none; `with fs.open(...)` commits a part when it fails.
         options: dict[str, Any] = {}
         if expected is None:
             options = {"mode": "create"}
         elif expected is not ANY_VERSION:
             options = _if_still(expected)
-        with self._clear_errors(path):
+        with self._clear_errors(path, Task.WRITE):
             try:
-                self._put(path, data, **options)
+                # One request, or blocks that are committed together: whole or not at all. A file
+                # that is opened for writing commits a part when it fails.
+                self.fs.pipe_file(self._full(path), data, **options)
             except (FileExistsError, ResourceExistsError, ResourceModifiedError) as error:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
     def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
-        if expected is ANY_VERSION:
-            super().remove(path)
-            return
-        with self._clear_errors(path):
+        options = {} if expected is ANY_VERSION else _if_still(expected)
+        with self._clear_errors(path, Task.REMOVE):
             try:
-                sync(self.fs.loop, self._delete, path, expected)
+                sync(self.fs.loop, self._delete, path, options)
+            except ResourceNotFoundError as error:
+                if not _is_blob_missing(error):
+                    raise
             except ResourceModifiedError as error:
                 if self.etag(path) is None:
                     return  # a condition on what is not there fails, too
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
 
-    async def _delete(self, path: str, expected: str) -> None:
-        """adlfs deletes without a condition, so this asks its client."""
-        container, blob, _ = self.fs.split_path(self._full(path))
-        async with self.fs.service_client.get_blob_client(container=container, blob=blob) as client:
-            with contextlib.suppress(ResourceNotFoundError):
-                await client.delete_blob(**_if_still(expected))
+    def find(self, folder: str) -> list[Entry]:
+        answers: list[Any] = []
+        with self._clear_errors(folder, Task.LIST):
+            count = sync(self.fs.loop, self._names_in, folder, answers.append)
+        responses = (answer.http_response for answer in answers)
+        bodies = (response.body() for response in responses if response.status_code == 200)
+        listed = [item for body in bodies for item in entries_in(body, self._inside)]
+        if len(listed) != count:
+            raise StoreUnavailable(
+                f"{self.access.setting}: {self.describe(folder)}: {count} names were listed, and "
+                f"{len(listed)} of them in full; run again"
+            )
+        return sorted(filter(None, listed), key=lambda entry: entry.path)
+
+    def children(self, folder: str) -> tuple[list[str], list[Entry]]:
+        prefix = self._prefix(folder)
+        names: set[str] = set()
+        entries = []
+        with self._clear_errors(folder, Task.LIST):
+            items = sync(self.fs.loop, self._level, prefix)
+        for item in items:
+            if isinstance(item, BlobPrefix) or _is_folder(item):
+                names.add(item.name.removeprefix(prefix or "").rstrip("/"))
+            else:
+                entries.append(self._entry(item))
+        return sorted(names), sorted(entries, key=lambda entry: entry.path)
+
+    def describe(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}/{path}".rstrip("/")
+
+    # adlfs makes an object of several requests of each of these, or hides what was refused.
+
+    async def _properties(self, path: str) -> BlobProperties:
+        return await self._container.get_blob_client(self._inside + path).get_blob_properties()
+
+    async def _delete(self, path: str, options: dict[str, Any]) -> None:
+        await self._container.delete_blob(self._inside + path, **options)
+
+    async def _names_in(self, folder: str, hook: Callable[[Any], None]) -> int:
+        """How many names there are below a folder; the hook gets every answer that tells them."""
+        # The hook of a request is gone when it is tried again, that of a client stays.
+        client = self.fs.client(raw_response_hook=hook)
+        names = client.get_container_client(self.access.container).list_blob_names(
+            name_starts_with=self._prefix(folder), include=["metadata"]
+        )
+        return len([name async for name in names])
+
+    async def _level(self, prefix: str | None) -> list[BlobProperties | BlobPrefix]:
+        walked = self._container.walk_blobs(prefix, include=["metadata"], delimiter="/")
+        return [item async for item in walked]
+
+    @property
+    def _container(self) -> ContainerClient:
+        return self.fs.service_client.get_container_client(self.access.container)
+
+    def _full(self, path: str) -> str:
+        return f"{self.access.container}/{self._inside}{path}"
+
+    def _prefix(self, folder: str) -> str | None:
+        inside = f"{folder.rstrip('/')}/" if folder else ""
+        return self._inside + inside or None
+
+    def _entry(self, blob: BlobProperties) -> Entry:
+        md5 = blob.content_settings.content_md5
+        return Entry(
+            blob.name.removeprefix(self._inside),
+            _etag(blob),
+            blob.size,
+            blob.last_modified,
+            bytes(md5) if md5 else None,
+        )
+
+    @contextlib.contextmanager
+    def _clear_errors(self, path: str, task: Task) -> Iterator[None]:
+        try:
+            yield
+        except (AzureError, FileNotFoundError) as raised:
+            error = raised.__cause__ if isinstance(raised, FileNotFoundError) else raised
+            if not isinstance(error, AzureError):
+                raise
+            if task is Task.READ and _is_blob_missing(error):
+                raise FileNotFoundError(self.describe(path)) from error
+            raise told(error, self.access, self.describe(path), task) from error
+
+
+def _is_blob_missing(error: AzureError) -> bool:
+    return getattr(error, "error_code", None) == "BlobNotFound"
+
+
+def _is_folder(blob: BlobProperties) -> bool:
+    metadata = {name.lower(): value for name, value in (blob.metadata or {}).items()}
+    return metadata.get(FOLDER_MARK) == "true"
+
+
+def _etag(blob: BlobProperties) -> str:
+    return str(blob.etag).strip('"')
 
 
 def _if_still(version: str) -> dict[str, Any]:

@@ -53,7 +53,12 @@ class Store(Protocol):
     """The root as the operator wrote it: safe to print, credentials are never part of it."""
 
     def read(self, path: str) -> bytes:
-        """The whole object. Raises FileNotFoundError where there is none."""
+        """The whole object.
+
+        Raises:
+            FileNotFoundError: there is none.
+            Conflict: it was replaced while it was read, where the store reads large ones in parts.
+        """
 
     def etag(self, path: str) -> str | None:
         """The object's version, None where there is none."""

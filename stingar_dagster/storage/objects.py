@@ -1,8 +1,8 @@
 """Every fsspec store that is not a local folder: S3, Google Cloud Storage, memory, and so on.
 
 fsspec has no conditional write that works everywhere, so the version is compared just before the
-write: enough where one run of a partition goes at a time, which Dagster's run queue sees to. Azure
-gets the real thing in `azure`.
+write: enough where one run of a partition goes at a time, which Dagster's run queue sees to. Not
+here: Azure, which gets the real thing (`azure`).
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from stingar_dagster.errors import Conflict, StoreDenied, StoreUnavailable
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 
-_DENIED: Final = ("Authentication", "Authorization", "Permission", "Forbidden", "ContainerNotFound")
+_DENIED: Final = ("Authentication", "Authorization", "Permission", "Forbidden")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 T = TypeVar("T")
@@ -25,8 +25,7 @@ T = TypeVar("T")
 class ObjectStore:
     """A prefix of an fsspec file system.
 
-    `fs` must be made with its listings cache off: a stale listing hides captures, and adlfs
-    serves stale sizes from it.
+    `fs` must be made with its listings cache off: a stale listing hides captures.
 
     Attributes:
         waits: seconds before each further try of a read or listing that the store did not answer.
@@ -121,7 +120,7 @@ class ObjectStore:
 
     def _entry(self, info: dict[str, Any]) -> Entry:
         path = str(info["name"]).removeprefix(self.root).lstrip("/")
-        return Entry(path, _etag(info), int(info.get("size") or 0), _modified(info), _md5(info))
+        return Entry(path, _etag(info), int(info.get("size") or 0), _modified(info))
 
     @contextlib.contextmanager
     def _clear_errors(self, path: str) -> Iterator[None]:
@@ -139,11 +138,9 @@ class ObjectStore:
                     "make room there, then run again"
                 ) from error
             cause = type(error.__cause__).__name__ if error.__cause__ else ""
-            code = getattr(error, "error_code", "") or ""
-            code = str(getattr(code, "value", code))  # Azure's codes are an enumeration
-            name = " / ".join(part for part in (kinds[0], cause, code) if part)
+            name = " / ".join(part for part in (kinds[0], cause) if part)
             if isinstance(error, ValueError | TypeError | KeyError) or any(
-                word in text for word in _DENIED for text in (*kinds, cause, code)
+                word in text for word in _DENIED for text in (*kinds, cause)
             ):
                 raise StoreDenied(
                     f"{self.describe(path)}: refused ({name}); "
@@ -171,9 +168,3 @@ def _modified(info: dict[str, Any]) -> datetime | None:
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC)
     return None
-
-
-def _md5(info: dict[str, Any]) -> bytes | None:
-    """Azure's Content-MD5: of one upload the service sets it, of blocks only the writer can."""
-    digest = getattr(info.get("content_settings"), "content_md5", None)
-    return bytes(digest) if digest else None

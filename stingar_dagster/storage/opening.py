@@ -1,16 +1,17 @@
 """From a URL in a setting to a store."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import fsspec
 
 from stingar_dagster.errors import SettingsError
-from stingar_dagster.storage.azure import PATIENCE, AzureStore, Patience
+from stingar_dagster.settings import environment
 from stingar_dagster.storage.base import Store
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.storage.objects import ObjectStore
+from stingar_dagster.storage.patience import PATIENCE, Patience
 
 _AZURE: Final = ("abfs", "abfss", "az")
 
@@ -33,17 +34,22 @@ def open_store(url: str, setting: str, patience: Patience = PATIENCE) -> Store:
     if "?" in rest or _has_password(url):
         raise SettingsError(
             f"{setting}: write the address without a token or password; "
-            "credentials go into the AZURE_STORAGE_* variables"
+            "credentials go into variables of their own (README, On Azure)"
         )
+    if scheme in _AZURE:
+        # Azure's libraries take a second to import, which a command over local folders can spare.
+        from stingar_dagster.storage.azure import AzureStore
+        from stingar_dagster.storage.azure_access import access_to
+
+        return AzureStore(access_to(url, setting, environment()), patience)
     try:
-        fs, root = fsspec.core.url_to_fs(url, **_options(scheme, patience))
+        # A stale listing hides captures.
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
     except (ValueError, ImportError) as error:
         raise SettingsError(
             f"{setting}={url}: {str(error).splitlines()[0]}; use a folder, "
             "az://container/path or another fsspec URL"
         ) from error
-    if scheme in _AZURE:
-        return AzureStore(fs, root, url, patience)
     return ObjectStore(fs, root, url)
 
 
@@ -52,16 +58,3 @@ def _has_password(url: str) -> bool:
         return bool(urlsplit(url).password)
     except ValueError:  # no address at all: said below
         return False
-
-
-def _options(scheme: str, patience: Patience) -> dict[str, Any]:
-    if scheme in _AZURE:
-        # adlfs serves stale listings from its cache, and opens 2,500 connections by default.
-        return {
-            "use_listings_cache": False,
-            "skip_instance_cache": True,
-            "max_concurrency": 8,
-            "connection_timeout": patience.connect,
-            "read_timeout": patience.read,
-        }
-    return {"use_listings_cache": False, "skip_instance_cache": True}

@@ -5,20 +5,19 @@ each is handed out at least once. Not here: what messages say (`capture.notices`
 """
 
 import contextlib
-import functools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.storage.queue import QueueClient
 
 from stingar_dagster.errors import SettingsError, StoreDenied, StoreUnavailable
+from stingar_dagster.settings import environment
 from stingar_dagster.storage.addresses import account_of
+from stingar_dagster.storage.azure_access import credential_for
 
 INVISIBLE_SECONDS: Final = 300
 """For so long a message that was taken and not deleted is not handed out again."""
@@ -58,14 +57,13 @@ class Message:
 class Queue:
     """The queue at an address such as `https://account.queue.core.windows.net/name`.
 
-    Credentials come from the variables that adlfs reads, where they are for this account: a
-    connection string, key, token or client secret; else Azure's default credential, which is a
-    managed identity where there is one.
+    Credentials come from the variables that stores' come from (`azure_access`), or from those of
+    this setting alone.
 
     Every method raises StoreUnavailable (worth another try) or StoreDenied (not worth one).
 
     Raises:
-        SettingsError: the address is not that of a queue.
+        SettingsError: the address is not that of a queue, or a credential is none.
     """
 
     def __init__(self, url: str, setting: str) -> None:
@@ -83,11 +81,10 @@ class Queue:
                 f"{setting}={url} is not the address of a queue: write it like "
                 "https://account.queue.core.windows.net/captures"
             )
+        self._asks = credential_for(url, setting, environment(), account_of(parts))
         with self._clear_errors():
             self._client: QueueClient = QueueClient.from_queue_url(
-                url.rstrip("/"),
-                credential=_credential(parts),
-                **_PATIENCE,
+                url.rstrip("/"), credential=self._asks.value, **_PATIENCE
             )
 
     def take(self, most: int) -> list[Message]:
@@ -135,41 +132,12 @@ class Queue:
             status = getattr(error, "status_code", None)
             if isinstance(error, ValueError) or status in (401, 403) or _is_credentials(error):
                 raise StoreDenied(
-                    f"{place}: refused ({name}); check the credential and its role, "
-                    "Storage Queue Data Message Processor"
+                    f"{place}: refused ({name}) to {self._asks.identity}; check the credential "
+                    "and its role, Storage Queue Data Message Processor"
                 ) from None
             raise StoreUnavailable(
                 f"{place}: not reachable ({name}); check the address and the network"
             ) from None
-
-
-def _credential(queue: SplitResult) -> Any:
-    """In adlfs's order. A credential of another account's key would only be refused."""
-    environ = os.environ
-    account = account_of(queue)
-    told = dict(
-        part.split("=", 1)
-        for part in environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
-        if "=" in part
-    )
-    if told.get("AccountName") == account and told.get("AccountKey"):
-        return {"account_name": account, "account_key": told["AccountKey"]}
-    key = environ.get("AZURE_STORAGE_ACCOUNT_KEY")
-    if key and environ.get("AZURE_STORAGE_ACCOUNT_NAME", account) == account:
-        return {"account_name": account, "account_key": key}
-    if token := environ.get("AZURE_STORAGE_SAS_TOKEN"):
-        return token.lstrip("?")
-    secret = [
-        environ.get(f"AZURE_STORAGE_{name}", "")
-        for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")
-    ]
-    return ClientSecretCredential(*secret) if all(secret) else _default_credential()
-
-
-@functools.cache
-def _default_credential() -> DefaultAzureCredential:
-    """One for the process: it keeps its token, and asking for one can take seconds."""
-    return DefaultAzureCredential()
 
 
 def _code(error: Exception) -> str:

@@ -1,9 +1,6 @@
 """What is pending is told by comparing state: the same after a crash, a lost message, a restart."""
 
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.layout import day_of
@@ -11,11 +8,6 @@ from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, captures, event, pending
 
 DAY = day_of(NOON)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site.at(tmp_path)
 
 
 def test_nothing_is_pending_where_nothing_landed(site: Site) -> None:
@@ -50,7 +42,7 @@ def test_an_hour_whose_quarantine_was_not_published_is_pending(site: Site) -> No
     site.put([b"nonsense"])
     site.run()
     (record,) = site.objects("state/quarantine")
-    Path(site.lake, record).unlink()
+    site.lake_store.remove(record)
     pipeline = site.pipeline()
     hours = backlog.by_landed_hour(pipeline.lake, captures(pipeline))
     assert backlog.unlanded(pipeline.lake, hours) == {NOON: []}
@@ -88,7 +80,7 @@ def test_a_lost_record_makes_its_hour_pending(site: Site) -> None:
     site.run()
     tree = site.tree()
     (record,) = site.objects("state/events")
-    Path(site.lake, record).unlink()
+    site.lake_store.remove(record)
     assert pending(site.pipeline())[1] == [NOON]
     site.run()
     assert site.tree() == tree

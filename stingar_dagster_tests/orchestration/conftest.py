@@ -5,7 +5,6 @@ Time in them is fixed, or counted back from now where a sensor looks at the cloc
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -32,11 +31,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """An empty landing folder and lake, which the environment names."""
+def site(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """An empty landing folder and lake, on every store, which the environment names."""
     for name in ("STINGAR_START", "STINGAR_CAPTURE_FORMAT", "STINGAR_MAX_BODY_BYTES"):
         monkeypatch.delenv(name, raising=False)
-    site = Site.at(tmp_path)
     monkeypatch.setenv("STINGAR_LANDING", site.landing)
     monkeypatch.setenv("STINGAR_LAKE", site.lake)
     return site

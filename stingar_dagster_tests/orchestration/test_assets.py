@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from stingar_dagster import checks
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.partitions import DAY, HOUR, day_key, hour_key
-from stingar_dagster_tests.support import MINUTE, Site, event
+from stingar_dagster_tests.support import MINUTE, Site, event, on_disk
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
@@ -30,6 +29,7 @@ pytestmark = [
 
 FIVE = datetime(2022, 5, 19, 17, tzinfo=UTC)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+LEDGER = "stingar/ledger/date=2022-05-19/hour=17/ledger.json"
 AUTOMATIC = {"stingar/asked_by": "sensor"}
 
 
@@ -109,6 +109,11 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return failed.step_failure_data.user_failure_data.description or ""
 
 
+def read(site: Site, place: str) -> bytes:
+    """What is at an address in the lake, as a run shows it."""
+    return site.lake_store.read(place.removeprefix(f"{site.lake}/"))
+
+
 def retries(result: dg.ExecuteInProcessResult) -> int:
     return sum(event.is_step_up_for_retry for event in result.all_events)
 
@@ -147,10 +152,10 @@ def test_each_partition_tells_its_counts(filled: Site, dagster: Dagster) -> None
     assert published["2022-05-19-17:00"]["duplicates left out"] == 1
     assert published["2022-05-19-18:00"]["dagster/row_count"] == 1
     place = published["2022-05-19-17:00"]["published"]
-    assert len(Path(place).read_bytes().splitlines()) == 4
+    assert len(read(filled, place).splitlines()) == 4
 
     summary = told(dagster.run("roll", FIVE), "daily_summary")["2022-05-19"]
-    assert summary["dagster/row_count"] == len(Path(summary["published"]).read_bytes().splitlines())
+    assert summary["dagster/row_count"] == len(read(filled, summary["published"]).splitlines())
 
 
 def test_a_backfill_of_many_partitions_is_one_run(
@@ -265,9 +270,9 @@ def test_a_ledger_that_does_not_add_up_fails_the_run_and_what_comes_after(
     filled: Site, dagster: Dagster
 ) -> None:
     assert dagster.run("land", FIVE).success
-    ledger = Path(filled.lake) / "stingar/ledger/date=2022-05-19/hour=17/ledger.json"
-    line = json.loads(ledger.read_bytes())
-    ledger.write_text(json.dumps({**line, "cleaned": line["cleaned"] - 1}) + "\n")
+    line = json.loads(filled.lake_store.read(LEDGER))
+    text = json.dumps({**line, "cleaned": line["cleaned"] - 1}) + "\n"
+    filled.lake_store.write(LEDGER, text.encode())
     result = dagster.run("land", FIVE, AUTOMATIC)
     assert not result.success
     ((passed, description),) = evaluations(result)
@@ -288,12 +293,13 @@ def test_a_published_object_that_was_tampered_with_is_found(
     published: tuple[Lake, dict[datetime, Record]], filled: Site, tampering: str
 ) -> None:
     assert checks.published_problems(*published) == []
-    path = Path(filled.lake) / "stingar/events/date=2022-05-19/hour=17/events.json"
-    lines = path.read_bytes().splitlines(keepends=True)
+    path = "stingar/events/date=2022-05-19/hour=17/events.json"
+    store = filled.lake_store
+    lines = store.read(path).splitlines(keepends=True)
     if tampering == "gone":
-        path.unlink()
+        store.remove(path)
     else:
-        path.write_bytes(b"".join(lines[1:] if tampering == "removed" else [*lines[1:], lines[1]]))
+        store.write(path, b"".join(lines[1:] if tampering == "removed" else [*lines[1:], lines[1]]))
     (problem,) = checks.published_problems(*published)
     assert problem.startswith("2022-05-19T17: 4 events recorded, ")
     assert {"removed": "3 published", "doubled": "3 distinct", "gone": "0 published"}[
@@ -305,7 +311,7 @@ def test_a_quarantine_that_was_tampered_with_is_found(filled: Site) -> None:
     pipeline = filled.pipeline()
     landed = {FIVE: pipeline.land_hour(FIVE)}
     assert checks.landed_problems(pipeline.lake, landed) == []
-    (Path(filled.lake) / "stingar/quarantine/date=2022-05-19/hour=17/quarantine.json").unlink()
+    filled.lake_store.remove("stingar/quarantine/date=2022-05-19/hour=17/quarantine.json")
     assert checks.landed_problems(pipeline.lake, landed) == [
         "2022-05-19T17: 1 events quarantined, 0 published"
     ]
@@ -315,10 +321,12 @@ def test_an_hour_published_again_meanwhile_is_left_to_that_run(
     published: tuple[Lake, dict[datetime, Record]], filled: Site
 ) -> None:
     lake, records = published
-    shutil.rmtree(Path(filled.lake) / lake.layout.segments(FIVE))
+    for entry in lake.store.find(lake.layout.segments(FIVE)):
+        lake.store.remove(entry.path)
     assert checks.published_problems(lake, records) == []
 
 
+@on_disk
 def test_a_checks_description_stays_short(filled: Site) -> None:
     result = checks.result([f"problem {n}" for n in range(90)], 90, "event hours")
     assert not result.passed
@@ -338,6 +346,7 @@ def test_a_checks_description_stays_short(filled: Site) -> None:
         ("STINGAR_LAKE", os.devnull, f"{os.devnull}/stingar"),
     ],
 )
+@on_disk
 def test_what_a_second_try_would_not_mend_fails_at_once_in_one_line(
     filled: Site,
     dagster: Dagster,
@@ -357,14 +366,14 @@ def test_what_a_second_try_would_not_mend_fails_at_once_in_one_line(
 
 
 def test_a_ledger_of_a_newer_release_fails_at_once(filled: Site, dagster: Dagster) -> None:
-    ledger = Path(filled.lake) / "stingar/ledger/date=2022-05-19/hour=17/ledger.json"
-    ledger.parent.mkdir(parents=True)
-    ledger.write_text('{"format": 99}\n')
+    filled.lake_store.write(LEDGER, b'{"format": 99}\n')
     result = dagster.run("land", FIVE)
-    assert failure(result) == f"{ledger} was written by a newer release; upgrade this one"
+    told = "was written by a newer release; upgrade this one"
+    assert failure(result) == f"{filled.lake}/{LEDGER} {told}"
     assert retries(result) == 0
 
 
+@on_disk
 def test_what_a_second_try_may_mend_is_tried_again(filled: Site, dagster: Dagster) -> None:
     """The store answers with an error that is no refusal, and a moment later without."""
     folder = Path(filled.lake) / "stingar/segments/date=2022-05-19"

@@ -20,9 +20,9 @@ from stingar_dagster.errors import UsageError
 from stingar_dagster.instance import open_instance
 from stingar_dagster.verify import verify
 from stingar_dagster_tests.azure_servers import Servers, azure_servers
+from stingar_dagster_tests.azurite import ACCOUNT, KEY
 from stingar_dagster_tests.certificates import make_certificate
-from stingar_dagster_tests.conftest import ACCOUNT, KEY
-from stingar_dagster_tests.identity import managed_identity
+from stingar_dagster_tests.entra import entra
 from stingar_dagster_tests.postgres import PASSWORD, USER, Postgres, running_postgres
 from stingar_dagster_tests.support import HOUR, Site, event, pending
 
@@ -89,7 +89,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with (
         running_postgres(certificate) as postgres,
         azure_servers(certificate, "--oauth", "basic") as servers,
-        managed_identity() as identity,
+        entra() as identity,
     ):
         home = folder / "home"
         home.mkdir()
@@ -114,7 +114,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         site = Site.at(folder)
         ours = ("AZURE_", "STINGAR_", "DAGSTER_")
         environ = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-        environ |= identity.environ
+        environ |= {
+            **identity.as_a_machines,
+            "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        }
         environ |= {
             "PYTHONPATH": str(ROOT),
             "DAGSTER_HOME": str(home),

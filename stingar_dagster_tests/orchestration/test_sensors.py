@@ -1,7 +1,6 @@
 """The sensors: each asks for what is due, once, and finds it again whatever it forgot."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import msgspec
@@ -144,8 +143,7 @@ def test_many_hours_are_asked_for_in_ranges_the_oldest_first(site: Site, daemon:
 
 def test_a_stranger_in_landing_is_named_and_holds_nothing_up(site: Site, daemon: Daemon) -> None:
     site.put([event(FIVE)], start=FIVE)
-    stranger = Path(site.landing) / "ns/hub/0/2022/05/19/17/by-hand.avro"
-    stranger.write_bytes(b"")
+    site.pipeline().landing.store.write("ns/hub/0/2022/05/19/17/by-hand.avro", b"")
     assert asked(daemon.tick("new_captures")) == keys(FIVE)
 
 

@@ -1,6 +1,5 @@
 """No credential comes out: not in a command, not in a run, not on the disk, not in the lake."""
 
-import asyncio
 import base64
 import json
 import os
@@ -19,7 +18,7 @@ import dagster as dg
 import fsspec
 import pytest
 from azure.storage.blob import BlobServiceClient
-from azure.storage.blob._shared.policies_async import AsyncStorageRetryPolicy
+from azure.storage.blob._shared.policies import StorageRetryPolicy
 from click.testing import CliRunner
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster_shared.serdes import serialize_value
@@ -28,7 +27,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from stingar_dagster.cli import demo, main
 from stingar_dagster.errors import SettingsError
 from stingar_dagster.settings import load_settings
-from stingar_dagster_tests.conftest import azurite as azurite
 from stingar_dagster_tests.reliability.serving import asked, served
 from stingar_dagster_tests.support import NOON, Site, event
 
@@ -83,10 +81,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Azure's client tries again at once, instead of after a minute and a half."""
 
-    async def at_once(*_: object) -> None:
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(AsyncStorageRetryPolicy, "sleep", at_once)
+    monkeypatch.setattr(StorageRetryPolicy, "sleep", lambda *_: None)
 
 
 def connection_string(port: int) -> str:

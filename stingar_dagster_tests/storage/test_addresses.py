@@ -7,7 +7,7 @@ import pytest
 
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.addresses import account_of, path_of
-from stingar_dagster_tests.conftest import KEY
+from stingar_dagster_tests.azurite import KEY
 
 
 @pytest.fixture

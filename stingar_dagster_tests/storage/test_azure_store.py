@@ -1,16 +1,20 @@
 """Azure's blob protocol: compare-and-swap by etag, and the same lake as on a local disk."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import ContainerClient
+from azure.storage.blob.aio import ContainerClient as AsyncContainerClient
 
-from stingar_dagster.errors import StoreDenied
+from stingar_dagster.errors import Conflict, StoreDenied
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
+from stingar_dagster.storage.azure_listing import entries_in
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, event, pending
 
@@ -18,6 +22,13 @@ from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, ev
 @pytest.fixture
 def store(container: str) -> Store:
     return open_store(f"az://{container}/lake", "STINGAR_LAKE")
+
+
+@pytest.fixture
+def client(azurite: str, container: str) -> Iterator[ContainerClient]:
+    """The same container, by the service's own client."""
+    with ContainerClient.from_connection_string(azurite, container) as client:
+        yield client
 
 
 @pytest.mark.parametrize("scheme", ["az", "abfs", "abfss"])
@@ -40,8 +51,6 @@ def test_writers_that_count_up_one_object_lose_no_update(store: Store) -> None:
     assert store.read("n") == b"20"
 
 
-# aiohttp's advice to Azure's library, which has none of its forms of upload follow it.
-@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
 def test_a_large_object_is_replaced_whole(store: Store) -> None:
     for letter in (b"a", b"b"):
         store.write("large", letter * 9_000_000)
@@ -71,10 +80,18 @@ def test_listings_are_of_whole_folders_and_never_stale(store: Store) -> None:
 
 def test_a_container_that_is_not_there_is_no_missing_object(azurite: str, container: str) -> None:
     store = open_store("az://no-such-container/lake", "STINGAR_LAKE")
-    with pytest.raises(StoreDenied, match="check the address, the container") as denied:
-        store.write("a", b"1", expected=None)
-    assert "az://no-such-container/lake/a" in str(denied.value)
-    assert "\n" not in str(denied.value)
+    for act in (
+        lambda: store.write("a", b"1", expected=None),
+        lambda: store.read("a"),
+        lambda: store.etag("a"),
+        lambda: store.find("a"),
+        lambda: store.children("a"),
+        lambda: store.remove("a"),
+    ):
+        with pytest.raises(StoreDenied, match="there is no such container") as denied:
+            act()
+        assert "STINGAR_LAKE: az://no-such-container/lake/a" in str(denied.value)
+        assert "\n" not in str(denied.value)
 
 
 def test_a_wrong_key_is_denied_and_not_repeated(
@@ -115,3 +132,88 @@ def test_a_lake_on_azure_holds_the_same_bytes_as_one_on_disk(
 
 def without_etags(rows: list[dict[str, Any]]) -> list[str]:
     return [json.dumps({**row, "etag": None}) for row in rows]
+
+
+def test_a_hierarchical_namespaces_folders_are_no_objects(
+    store: Store, client: ContainerClient
+) -> None:
+    """Such an account lists a folder as an empty blob with this mark."""
+    client.upload_blob("lake/a", b"", metadata={"hdi_isfolder": "true"})
+    client.upload_blob("lake/a/empty", b"", metadata={"Hdi_isfolder": "true"})
+    store.write("a/b", b"bytes")
+    assert [entry.path for entry in store.find("")] == ["a/b"]
+    names, entries = store.children("")
+    assert (names, entries) == (["a"], [])
+    names, entries = store.children("a")
+    assert (names, [entry.path for entry in entries]) == (["empty"], ["a/b"])
+    assert store.etag("a") is None
+
+
+def test_a_listing_of_everything_and_one_of_a_folder_tell_the_same(store: Store) -> None:
+    for name in ("plain", "ü b&c <d>", "100%25", "q=1+2;'", "deep.er/x"):
+        store.write(f"folder/{name}", name.encode())
+    listed = store.find("folder")
+    names, entries = store.children("folder")
+    assert names == ["deep.er"]
+    assert [entry for entry in listed if "deep.er" not in entry.path] == entries
+    assert all(entry.modified and entry.modified.tzinfo and entry.md5 for entry in listed)
+    assert {store.read(entry.path).decode() for entry in listed} == {
+        entry.path.removeprefix("folder/") for entry in listed
+    }
+
+
+def test_a_listing_goes_over_as_many_answers_as_there_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(store, AzureStore)
+    for number in range(7):
+        store.write(f"{number}", b"")
+    whole = AsyncContainerClient.list_blob_names
+    monkeypatch.setattr(
+        AsyncContainerClient,
+        "list_blob_names",
+        lambda client, **options: whole(client, results_per_page=3, **options),
+    )
+    assert [entry.path for entry in store.find("")] == list("0123456")
+
+
+def test_a_name_that_xml_can_not_hold_is_read_as_the_service_escapes_it() -> None:
+    body = (
+        b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs><Blob>'
+        b'<Name Encoded="true">lake/a%EF%BF%BFb%25</Name><Properties>'
+        b"<Last-Modified>Tue, 03 Nov 2026 12:00:00 GMT</Last-Modified><Etag>0x1</Etag>"
+        b"<Content-Length>3</Content-Length><Content-MD5 /></Properties></Blob></Blobs>"
+        b"<NextMarker /></EnumerationResults>"
+    )
+    (entry,) = entries_in(body, "lake/")
+    assert entry is not None
+    assert (entry.path, entry.etag, entry.size, entry.md5) == ("a\uffffb%", "0x1", 3, None)
+    assert entry.modified == NOON
+
+
+def test_a_large_object_that_is_replaced_while_it_is_read_is_never_mixed(
+    store: Store, client: ContainerClient
+) -> None:
+    assert isinstance(store, AzureStore)
+    store.write("large", b"a" * 5000)
+    writer = client.get_blob_client("lake/large")
+
+    def replace(_: object) -> None:
+        writer.upload_blob(b"b" * 5000, overwrite=True)
+
+    # Parts of 1,000 bytes, and after each of them the object is another.
+    store.fs.service_client = store.fs.client(
+        max_single_get_size=1000, max_chunk_get_size=1000, raw_response_hook=replace
+    )
+    with pytest.raises(Conflict, match="replaced while it was read"):
+        store.read("large")
+
+
+def test_listings_in_many_threads_each_get_their_own_answers(store: Store) -> None:
+    for number in range(40):
+        store.write(f"{number % 8}/{number}", b"")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: store.find(f"{number % 8}"), range(80)))
+    for number, entries in enumerate(found):
+        assert {int(entry.path.split("/")[1]) % 8 for entry in entries} == {number % 8}
+        assert len(entries) == 5

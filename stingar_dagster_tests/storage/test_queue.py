@@ -9,7 +9,7 @@ import pytest
 from stingar_dagster.errors import SettingsError, StingarError, StoreDenied, StoreUnavailable
 from stingar_dagster.storage.queue import Message, Queue
 from stingar_dagster_tests.azure_servers import Mailbox, Servers, azure_servers
-from stingar_dagster_tests.conftest import ACCOUNT, KEY
+from stingar_dagster_tests.azurite import ACCOUNT, KEY
 
 VARIABLES = (
     "CONNECTION_STRING", "ACCOUNT_NAME", "ACCOUNT_KEY", "SAS_TOKEN",
@@ -152,12 +152,12 @@ def test_a_wrong_key_is_told_with_the_role_that_is_needed(
     assert "Storage Queue Data Message Processor" in str(error)
 
 
-def test_a_key_that_is_no_base64_is_refused_like_a_wrong_one(
+def test_a_key_that_is_no_base64_is_a_setting_to_be_mended(
     mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "no key")
-    assert isinstance(refusal(mailbox.url), StoreDenied)
+    assert isinstance(refusal(mailbox.url), SettingsError)
 
 
 def test_no_credential_at_all_is_told(
