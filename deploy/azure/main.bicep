@@ -108,6 +108,9 @@ param shippers array = []
 
 // ---- data
 
+@description('Folder of the lake container that results go to; empty: its root. Another one is for making everything again beside what is there.')
+param lakeFolder string = ''
+
 @description('Copies of landing and lake: Standard_ZRS in three zones of the region, Standard_LRS in one.')
 @allowed([
   'Standard_LRS'
@@ -242,6 +245,7 @@ var computeLogsContainer = 'compute-logs'
 var queueName = 'notices'
 // The folder that the stream has in the lake: its name in stingar_dagster/streams.
 var streamName = 'stingar'
+var streamFolder = empty(lakeFolder) ? streamName : '${lakeFolder}/${streamName}'
 var databaseName = 'dagster'
 var databaseUser = 'dagster'
 var secretName = 'database-password'
@@ -327,7 +331,7 @@ module lake 'modules/lake.bicep' = {
     redundancy: storageRedundancy
     containerName: lakeContainer
     computeLogsContainerName: computeLogsContainer
-    streamName: streamName
+    streamFolder: streamFolder
     coolAfterDays: coolAfterDays
     computeLogsDays: computeLogsDays
     softDeleteDays: softDeleteDays
@@ -377,7 +381,7 @@ module roles 'modules/roles.bicep' = {
     lakeAccountName: lake.outputs.name
     lakeContainerName: lakeContainer
     computeLogsContainerName: computeLogsContainer
-    streamName: streamName
+    streamFolder: streamFolder
     vaultName: secrets.outputs.name
     secretName: secretName
     pipelinePrincipalId: identities.outputs.pipeline.principalId
@@ -530,7 +534,7 @@ module apps 'modules/apps.bicep' = {
     codeCpu: codeCpu
     codeMemory: codeMemory
     landingUrl: landing.outputs.url
-    lakeUrl: lake.outputs.url
+    lakeUrl: empty(lakeFolder) ? lake.outputs.url : '${lake.outputs.url}/${lakeFolder}'
     start: start
     captureFormat: captureFormat
     processes: processes
@@ -578,7 +582,7 @@ module alerts 'modules/alerts.bicep' = {
 
 output webUrl string = apps.outputs.webUrl
 output landingUrl string = landing.outputs.url
-output lakeUrl string = lake.outputs.url
+output lakeUrl string = empty(lakeFolder) ? lake.outputs.url : '${lake.outputs.url}/${lakeFolder}'
 output eventHubsHost string = '${hub.outputs.namespaceName}.servicebus.windows.net'
 output hubName string = hub.outputs.hubName
 output codeApp string = names.code

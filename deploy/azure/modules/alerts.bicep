@@ -85,7 +85,7 @@ var logAlerts = [
     operator: 'GreaterThan'
     threshold: 0
     description: 'A run failed after its own tries: a partition is red.'
-    query: 'ContainerAppConsoleLogs | where Log has "RUN_FAILURE"'
+    query: 'ContainerAppConsoleLogs | where ContainerName == "code" and Log contains " - RUN_FAILURE - "'
   }
   {
     name: 'sensor-failed'
@@ -94,7 +94,7 @@ var logAlerts = [
     operator: 'GreaterThan'
     threshold: 0
     description: 'The daemon reports an error of its own: a sensor, the queue, the database.'
-    query: 'ContainerAppConsoleLogs | where ContainerName == "daemon" and Log has "ERROR"'
+    query: 'ContainerAppConsoleLogs | where ContainerName == "daemon" and Log contains " - ERROR - "'
   }
   {
     name: 'proof-failed'

@@ -244,6 +244,9 @@ resource daemon 'Microsoft.App/containerApps@2024-03-01' = {
           command: [
             'dagster-daemon'
             'run'
+            // Every tick is a line otherwise, and every line costs.
+            '--log-level'
+            'warning'
             '--workspace'
             '/opt/stingar/home/workspace.yaml'
           ]

@@ -19,7 +19,7 @@ param containerName string
 param computeLogsContainerName string
 
 @description('Folder of the stream in the lake.')
-param streamName string
+param streamFolder string
 
 @description('Days after which what is only read again for late events moves to the cool tier.')
 @minValue(30)
@@ -125,8 +125,8 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
               ]
               // Not state: the sensors compare it again and again.
               prefixMatch: [
-                '${containerName}/${streamName}/segments/'
-                '${containerName}/${streamName}/rollups/'
+                '${containerName}/${streamFolder}/segments/'
+                '${containerName}/${streamFolder}/rollups/'
               ]
             }
             actions: {

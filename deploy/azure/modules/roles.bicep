@@ -23,7 +23,7 @@ param lakeContainerName string
 param computeLogsContainerName string
 
 @description('Folder of the stream in the lake.')
-param streamName string
+param streamFolder string
 
 @description('Key vault.')
 param vaultName string
@@ -282,7 +282,7 @@ resource partnerReadsDataset 'Microsoft.Authorization/roleAssignments@2022-04-01
       principalType: partner.principalType
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', builtInRoles.storageBlobDataReader)
       conditionVersion: '2.0'
-      condition: replace(readOneDataset, 'DATASET', '${streamName}/${partner.dataset}')
+      condition: replace(readOneDataset, 'DATASET', '${streamFolder}/${partner.dataset}')
       description: 'Partner: ${partner.name}'
     }
   }
