@@ -1,7 +1,7 @@
 """Bicep files as data: what they declare, with literals as Python values and the rest as text.
 
-Parsed by tree-sitter; no Bicep compiler can be had from pip. Here: reading. Not here: what must hold
-(`test_bicep`).
+Parsed by tree-sitter; no Bicep compiler can be had from pip. Here: reading. Not here: what must
+hold (`test_bicep`).
 """
 
 from collections.abc import Iterator
@@ -159,21 +159,11 @@ _SCOPES: Final = frozenset(
     ("az", "sys", "subscription", "resourceGroup", "tenant", "deployment", "environment")
 )
 _FUNCTIONS: Final = frozenset(
-    [
-        "concat",
-        "empty",
-        "guid",
-        "json",
-        "max",
-        "replace",
-        "string",
-        "subscriptionResourceId",
-        "take",
-        "toLower",
-        "union",
-        "uniqueString",
-    ]
-)
+    (
+        "concat", "empty", "guid", "json", "max", "replace", "string", "subscriptionResourceId",
+        "take", "union", "uniqueString",
+    )
+)  # fmt: skip
 
 
 def _key(node: Any) -> str:
@@ -193,16 +183,16 @@ def _undeclared(file: Bicep, root: Any) -> set[str]:
                     known |= {_text(name) for name in child.named_children}
         if node.type != "identifier":
             continue
-        parent = node.parent
-        is_name = parent.type.endswith("_declaration") or (
-            parent.type == "object_property" and parent.named_children[0] == node
-        )
-        in_decorator = any(up.type == "decorator" for up in _ancestors(node))
-        if (not is_name and not in_decorator) or (
-            parent.type.endswith("_declaration") and parent.named_children[0] != node
-        ):
+        if not _is_name(node) and not any(up.type == "decorator" for up in _ancestors(node)):
             used.add(_text(node))
     return used - known
+
+
+def _is_name(node: Any) -> bool:
+    """Whether an identifier gives a name to something, rather than using one."""
+    parent = node.parent
+    gives = parent.type == "object_property" or parent.type.endswith("_declaration")
+    return bool(gives and parent.named_children[0] == node)
 
 
 def _ancestors(node: Any) -> Iterator[Any]:

@@ -352,7 +352,7 @@ def test_a_partner_reads_one_dataset_and_lists_nothing_else() -> None:
     (partner,) = (r for r in roles.resources if r.symbol == "partnerReadsDataset")
     assert partner.at("properties.conditionVersion") == "2.0"
     assert partner.at("properties.condition") == (
-        "replace(readOneDataset, 'DATASET', '${streamName}/${partner.dataset}')"
+        "replace(readOneDataset, 'DATASET', '${streamFolder}/${partner.dataset}')"
     )
     condition = roles.variables["readOneDataset"]
     assert condition.count("(") == condition.count(")")

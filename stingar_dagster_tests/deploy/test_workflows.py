@@ -1,4 +1,4 @@
-"""Both pipelines: tested first, each branch to its environment, no stored secret, a preview before."""
+"""Both pipelines: tests first, each branch to its environment, previews, no stored secret."""
 
 import json
 import os
