@@ -119,6 +119,9 @@ param lakeFolder string = ''
 ])
 param storageRedundancy string = 'Standard_ZRS'
 
+@description('Whether the public endpoint of landing is up behind a firewall that denies every address, so that Event Hubs and Event Grid pass it as trusted services. Only if captures do not land otherwise: docs/azure.md, step 6.')
+param firewallForTrustedServices bool = false
+
 @description('Days for which a capture can be neither changed nor removed.')
 @minValue(1)
 param immutableDays int
@@ -314,6 +317,7 @@ module landing 'modules/landing.bicep' = {
     redundancy: storageRedundancy
     containerName: landingContainer
     queueName: queueName
+    firewallForTrustedServices: firewallForTrustedServices
     immutableDays: immutableDays
     keepDays: keepCapturesDays
     coolAfterDays: coolAfterDays

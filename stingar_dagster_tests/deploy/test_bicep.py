@@ -177,18 +177,15 @@ def test_the_example_of_access_names_parameters_that_exist() -> None:
 
 
 def test_every_service_is_closed_to_the_public() -> None:
-    closed = [
-        *(r.at("properties.publicNetworkAccess") for r in deployed("Microsoft.KeyVault/vaults")),
-        *(
-            r.at("properties.publicNetworkAccess")
-            for r in deployed("Microsoft.Storage/storageAccounts")
-        ),
-        *(
-            r.at("properties.network.publicNetworkAccess")
-            for r in deployed("Microsoft.DBforPostgreSQL/flexibleServers")
-        ),
-    ]
-    assert closed == ["Disabled"] * 4
+    (vault,) = deployed("Microsoft.KeyVault/vaults")
+    (database,) = deployed("Microsoft.DBforPostgreSQL/flexibleServers")
+    accounts = {name: r for name, r in DEPLOYED if r.symbol == "account"}
+    assert vault.at("properties.publicNetworkAccess") == "Disabled"
+    assert database.at("properties.network.publicNetworkAccess") == "Disabled"
+    assert set(accounts) == {"modules/landing.bicep", "modules/lake.bicep"}
+    lake = accounts["modules/lake.bicep"]
+    assert lake.at("properties.publicNetworkAccess") == "Disabled"
+    assert lake.at("properties.networkAcls.bypass") == "None"
     for kind in ("Microsoft.Storage/storageAccounts", "Microsoft.KeyVault/vaults"):
         for resource in deployed(kind):
             assert resource.at("properties.networkAcls.defaultAction") == "Deny"
@@ -196,6 +193,20 @@ def test_every_service_is_closed_to_the_public() -> None:
         assert container.at("properties.publicAccess") == "None"
     for account in deployed("Microsoft.Storage/storageAccounts"):
         assert account.at("properties.allowBlobPublicAccess") is False
+
+
+def test_landing_admits_trusted_services_at_most_and_no_address() -> None:
+    (account,) = (r for r in FILES["modules/landing.bicep"].resources if r.symbol == "account")
+    by_choice = "firewallForTrustedServices ? 'Enabled' : 'Disabled'"
+    assert account.at("properties.publicNetworkAccess") == by_choice
+    assert account.at("properties.networkAcls") == {
+        "defaultAction": "Deny", "bypass": "AzureServices", "ipRules": [],
+        "virtualNetworkRules": [],
+    }  # fmt: skip
+    assert MAIN.parameters["firewallForTrustedServices"].default is False
+    for name in PARAMETER_FILES:
+        given = json.loads((AZURE / name).read_text())["parameters"]
+        assert "firewallForTrustedServices" not in given
 
 
 def test_event_hubs_is_open_only_to_address_ranges_that_somebody_names() -> None:

@@ -36,6 +36,9 @@ param coolAfterDays int
 @maxValue(365)
 param softDeleteDays int
 
+@description('Whether the public endpoint is up behind a firewall that denies every address, so that trusted Microsoft services pass it; otherwise it is off.')
+param firewallForTrustedServices bool
+
 @description('Log Analytics workspace.')
 param workspaceId string
 
@@ -58,11 +61,13 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    publicNetworkAccess: 'Disabled'
+    publicNetworkAccess: firewallForTrustedServices ? 'Enabled' : 'Disabled'
     networkAcls: {
       defaultAction: 'Deny'
       // Event Hubs Capture and Event Grid deliver from Microsoft's network, by their identities.
       bypass: 'AzureServices'
+      ipRules: []
+      virtualNetworkRules: []
     }
     encryption: {
       keySource: 'Microsoft.Storage'
