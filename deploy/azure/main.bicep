@@ -56,7 +56,7 @@ param processes int = 1
 @description('The first hour that exists as a partition, as 2026-01-01 (STINGAR_START). Events stamped before it get their time of arrival.')
 param start string
 
-@description('Whether the environment, the storage and the database are spread over zones of the region.')
+@description('Whether the apps and the database are spread over zones of the region. For storage, storageRedundancy says it.')
 param zoneRedundant bool = false
 
 // ---- events in
