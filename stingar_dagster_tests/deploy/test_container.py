@@ -1,15 +1,21 @@
 """The image and what runs in it. It is not built here: no container engine can be had from pip."""
 
+import logging
 import re
 import shlex
+import time
 import tomllib
 from fnmatch import fnmatch
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
+import dagster as dg
+import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 
 from stingar_dagster import settings
 from stingar_dagster_tests.deploy.bicep import AZURE, load_all
@@ -177,3 +183,25 @@ def test_there_is_one_daemon_and_one_container_that_does_runs() -> None:
                 "minReplicas": 1,
                 "maxReplicas": 1,
             }
+
+
+@pytest.mark.parametrize("age", [60, 3 * 3600])
+def test_a_run_of_a_container_that_was_replaced_is_failed_in_the_end(age: int) -> None:
+    # Nothing tells that it is gone: its launcher can't look, and its code location is a new one.
+    monitoring = yaml.safe_load((AZURE / "dagster.yaml").read_text())["run_monitoring"]
+    with instance_for_test(overrides={"run_monitoring": monitoring}) as instance:
+        assert not instance.run_launcher.supports_check_run_worker_health
+        run = create_run_for_test(instance, "stingar_land", status=dg.DagsterRunStatus.STARTED)
+        record = instance.get_run_record_by_id(run.run_id)
+        assert record is not None
+        check_run_timeout(
+            instance,
+            record._replace(start_time=time.time() - age),
+            logging.getLogger("monitoring"),
+            float(instance.run_monitoring_max_runtime_seconds),
+        )
+        after = instance.get_run_by_id(run.run_id)
+        assert after is not None
+        longest = monitoring["max_runtime_seconds"]
+        expected = dg.DagsterRunStatus.FAILURE if age > longest else dg.DagsterRunStatus.STARTED
+        assert after.status == expected
