@@ -155,7 +155,7 @@ resource code 'Microsoft.App/containerApps@2024-03-01' = {
       }
     }
     template: {
-      // Runs under way are asked to stop; what they did not finish is asked for again.
+      // The code server waits for runs under way, which take seconds, and is then ended with them.
       terminationGracePeriodSeconds: 120
       containers: [
         {
