@@ -568,6 +568,7 @@ module alerts 'modules/alerts.bicep' = {
     emails: alertEmails
     workspaceId: logs.outputs.id
     landingAccountName: landing.outputs.name
+    lakeAccountName: lake.outputs.name
     namespaceId: hub.outputs.namespaceId
     storageAccountIds: [
       landing.outputs.id

@@ -2,11 +2,13 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
 
 from stingar_dagster.capture.names import CaptureFormat
+from stingar_dagster.lake.layout import Layout
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.deploy.bicep import AZURE, Bicep, Expression, Resource, load_all, parse
 
@@ -457,6 +459,18 @@ def test_every_alert_goes_to_somebody() -> None:
         assert "people.id" in str(alert.at("properties.actions")), alert.symbol
         assert alert.at("properties.enabled") is True
     assert MAIN.parameters["alertEmails"].is_required
+
+
+def test_a_standstill_is_noticed_by_what_is_not_written() -> None:
+    alerts = {
+        alert["name"]: alert for alert in FILES["modules/alerts.bicep"].variables["logAlerts"]
+    }
+    for name, account in (("no-capture", "landing"), ("no-result", "lake")):
+        assert (alerts[name]["operator"], alerts[name]["threshold"]) == ("LessThan", 1)
+        assert f"${{{account}AccountName}}" in alerts[name]["query"]
+        (logs,) = (r for r in FILES[f"modules/{account}.bicep"].resources if r.symbol == "logs")
+        assert {"category": "StorageWrite", "enabled": True} in logs.at("properties.logs")
+    assert "/ledger/" in Layout(STINGAR.name).ledger(datetime(2026, 5, 19, 17, tzinfo=UTC))
 
 
 def test_the_docs_say_what_to_do_about_each_alert() -> None:

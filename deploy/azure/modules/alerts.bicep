@@ -18,6 +18,9 @@ param workspaceId string
 @description('Name of the landing account, as it stands in logs.')
 param landingAccountName string
 
+@description('Name of the lake account, as it stands in logs.')
+param lakeAccountName string
+
 @description('Event Hubs namespace.')
 param namespaceId string
 
@@ -77,6 +80,17 @@ var logAlerts = [
     threshold: 1
     description: 'No capture landed for ${noCaptureMinutes} minutes. Empty ones land too, so Event Hubs Capture can not write.'
     query: 'StorageBlobLogs | where AccountName == "${landingAccountName}" and Category == "StorageWrite" and StatusCode < 400 and Uri has ".avro"'
+  }
+  {
+    // Every capture, also an empty one, becomes a line of a ledger. So this tells whatever stopped:
+    // a sensor that is refused, a daemon that hangs, runs that never end.
+    name: 'no-result'
+    severity: 1
+    minutes: 60
+    operator: 'LessThan'
+    threshold: 1
+    description: 'No ledger was written for 60 minutes: the pipeline stands still, or no capture lands.'
+    query: 'StorageBlobLogs | where AccountName == "${lakeAccountName}" and Category == "StorageWrite" and StatusCode < 400 and Uri contains "/ledger/"'
   }
   {
     name: 'run-failed'

@@ -170,7 +170,12 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
+    // Writes for the alert that nothing is written any more.
     logs: [
+      {
+        category: 'StorageWrite'
+        enabled: true
+      }
       {
         category: 'StorageDelete'
         enabled: true
