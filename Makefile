@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.py crashes.py races.py storage_faults.py)
 
 AZURITE := build/azurite/node_modules/azurite
+DEPLOY := .venv-deploy/bin
 
-.PHONY: demo test azurite check soak chain fuzz audit bench bench-quick bench-latency clean
+.PHONY: demo test azurite check check-deploy soak chain fuzz audit bench bench-quick bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,6 +36,24 @@ check: $(VENV)/ready  ## style, types, import contracts, definitions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
+
+# In an environment of its own: checkov pins much that the project uses in other versions.
+.venv-deploy/ready: deploy/azure/checks.txt
+	$(PYTHON) -m venv .venv-deploy
+	$(DEPLOY)/pip install --quiet --disable-pip-version-check --requirement deploy/azure/checks.txt
+	@touch $@
+
+check-deploy: .venv-deploy/ready  ## security analysis and formats of the deployment, without the network
+	@mkdir -p build
+	$(DEPLOY)/checkov --config-file deploy/azure/checkov.yaml > build/checkov.txt || { cat build/checkov.txt; exit 1; }
+	@cat build/checkov.txt
+	@grep -q 'bicep scan results' build/checkov.txt && grep -q 'dockerfile scan results' build/checkov.txt || \
+	  { echo "checkov looked at nothing"; exit 1; }
+	@! grep 'Parsing errors' build/checkov.txt || { echo "checkov could not read every file"; exit 1; }
+	$(DEPLOY)/hadolint deploy/azure/Dockerfile
+	$(DEPLOY)/zizmor --offline --quiet .github
+	$(DEPLOY)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/deploy.yml
+	$(DEPLOY)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 
 soak: $(VENV)/ready  ## the long versions of the tests of reliability: 45 minutes on two cores
 	STINGAR_SOAK=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --durations=10 $(SOAK)
@@ -66,4 +85,4 @@ bench-latency: $(VENV)/ready  ## from a capture to its published hour, under the
 	$(BIN)/python -m benchmarks.latency
 
 clean:  ## the virtual environment and caches; data/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

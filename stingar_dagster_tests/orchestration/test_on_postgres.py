@@ -245,6 +245,8 @@ def test_the_instance_on_azure_differs_only_in_where_it_keeps_things() -> None:
 def test_a_wrong_password_is_one_line_that_does_not_tell_it(
     deployment: Deployment, command: str
 ) -> None:
+    hour = recently()
+    deployment.site.put([event(hour)], start=hour, first=0, partition=4)
     told = deployment.stingar(command, DAGSTER_POSTGRES_PASSWORD="wrong-and-secret")
     assert (told.returncode, told.stdout) == (2, "")
     (text,) = told.stderr.splitlines()

@@ -1,0 +1,217 @@
+"""Both pipelines: tests first, each branch to its environment, previews, no stored secret."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from stingar_dagster_tests.deploy.bicep import AZURE
+
+ROOT: Final = AZURE.parents[1]
+SCRIPT: Final = AZURE / "deploy.sh"
+
+
+@pytest.fixture(scope="module")
+def gitlab() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def github() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())
+    return parsed
+
+
+def gitlab_job(gitlab: dict[str, Any], name: str) -> dict[str, Any]:
+    """A job with what it extends: own keys win, as GitLab merges them."""
+    job: dict[str, Any] = gitlab[name]
+    if "extends" in job:
+        return {**gitlab_job(gitlab, job["extends"]), **job}
+    return job
+
+
+def does(step: str) -> str | None:
+    """What a line asks deploy.sh to do."""
+    words = step.split()
+    return words[2] if words[:2] == ["bash", "deploy/azure/deploy.sh"] else None
+
+
+def test_gitlab_deploys_dev_to_test_and_main_to_production(gitlab: dict[str, Any]) -> None:
+    branches = {"test": "dev", "production": "main"}
+    reaching = 0
+    for name in (n for n in gitlab if gitlab[n].__class__ is dict and "script" in gitlab[n]):
+        job = gitlab_job(gitlab, name)
+        if not any(does(line) for line in job["script"]):
+            continue
+        reaching += 1
+        environment = job["variables"]["ENVIRONMENT"]
+        assert job["environment"]["name"] == environment
+        (rule,) = job["rules"]
+        assert f'$CI_COMMIT_BRANCH == "{branches[environment]}"' in rule["if"]
+        assert '$CI_PIPELINE_SOURCE != "merge_request_event"' in rule["if"]
+    assert reaching == 6
+
+
+def test_gitlab_tests_then_previews_then_deploys(gitlab: dict[str, Any]) -> None:
+    stages = gitlab["stages"]
+    order = {"build": "build", "preview": "what-if", "deploy": "create"}
+    assert stages == ["test", *order]
+    assert gitlab["test"]["script"][-1] == "bash .ci/run"
+    for stage, command in order.items():
+        for environment in ("test", "production"):
+            job = gitlab_job(gitlab, f"{stage}-{environment}")
+            assert job["stage"] == stage
+            assert [does(line) for line in job["script"]] == [command]
+
+
+def test_gitlab_waits_for_a_person_before_production(gitlab: dict[str, Any]) -> None:
+    job = gitlab_job(gitlab, "deploy-production")
+    assert [rule.get("when") for rule in job["rules"]] == ["manual"]
+    assert job["allow_failure"] is False
+
+
+def test_gitlab_signs_in_by_its_own_token(gitlab: dict[str, Any]) -> None:
+    assert gitlab[".azure"]["id_tokens"] == {"AZURE_TOKEN": {"aud": "api://AzureADTokenExchange"}}
+
+
+def test_github_deploys_dev_to_test_and_main_to_production(github: dict[str, Any]) -> None:
+    branches = {
+        "deploy-test": ("dev", "test", "test"),
+        "preview-production": ("main", "production-preview", "production"),
+        "deploy-production": ("main", "production", "production"),
+    }
+    reaching = {
+        name
+        for name, job in github["jobs"].items()
+        if any(does(step.get("run", "")) for step in job["steps"])
+    }
+    assert reaching == set(branches)
+    for name, (branch, environment, target) in branches.items():
+        job = github["jobs"][name]
+        assert job["if"] == f"github.event_name == 'push' && github.ref == 'refs/heads/{branch}'"
+        assert job["environment"] == environment
+        assert job["env"]["ENVIRONMENT"] == target
+
+
+def test_github_tests_then_previews_then_deploys(github: dict[str, Any]) -> None:
+    jobs = github["jobs"]
+    assert jobs["deploy-test"]["needs"] == jobs["preview-production"]["needs"] == "test"
+    assert jobs["deploy-production"]["needs"] == "preview-production"
+    assert jobs["test"]["steps"][-1]["run"] == "bash .ci/run"
+    asked = {
+        name: [does(step["run"]) for step in job["steps"] if does(step.get("run", ""))]
+        for name, job in jobs.items()
+    }
+    assert asked == {
+        "test": [],
+        "deploy-test": ["build", "what-if", "create"],
+        "preview-production": ["build", "what-if"],
+        "deploy-production": ["create"],
+    }
+
+
+def test_github_gives_its_token_only_to_jobs_that_deploy(github: dict[str, Any]) -> None:
+    assert github["permissions"] == {"contents": "read"}
+    for name, job in github["jobs"].items():
+        assert ("id-token" in job.get("permissions", {})) == (name != "test")
+
+
+@pytest.mark.parametrize("path", [".gitlab-ci.yml", ".github/workflows/deploy.yml"])
+def test_no_pipeline_holds_a_secret(path: str) -> None:
+    text = (ROOT / path).read_text().lower()
+    for word in ("secrets.", "client_secret", "client-secret", "password", "sas_token"):
+        assert word not in text
+
+
+# ---------------------------------------------------------------------------- deploy.sh itself
+
+SETTINGS: Final = {
+    "ENVIRONMENT": "test",
+    "RESOURCE_GROUP": "rg-stingar-test",
+    "REGISTRY": "exampleregistry",
+    "REGISTRY_RESOURCE_GROUP": "rg-shared",
+    "SIGN_IN_CLIENT_ID": "00000000-0000-0000-0000-000000000009",
+    "ALERT_EMAILS": '["somebody@example.org"]',
+}
+DIGEST: Final = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def az(tmp_path: Path) -> Path:
+    """A stand-in for Azure's command, which needs an account: writes down what it is asked."""
+    command = tmp_path / "bin" / "az"
+    command.parent.mkdir()
+    command.write_text(
+        "#!/usr/bin/env python3\n"
+        "import json, sys\n"
+        f"open({str(tmp_path / 'asked')!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
+        f"if sys.argv[1:4] == ['acr', 'repository', 'show']: print({DIGEST!r})\n"
+    )
+    command.chmod(0o755)
+    return tmp_path
+
+
+def deploy(az: Path, *arguments: str, **settings: str) -> tuple[int, str, list[list[str]]]:
+    result = subprocess.run(
+        ["bash", str(SCRIPT), *arguments],
+        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}", **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    asked = az / "asked"
+    calls = [json.loads(line) for line in asked.read_text().splitlines()] if asked.exists() else []
+    return result.returncode, result.stderr, calls
+
+
+def test_what_is_deployed_is_named_by_its_digest(az: Path) -> None:
+    code, _, calls = deploy(az, "create", "abc", **SETTINGS)
+    assert code == 0
+    (call,) = (c for c in calls if c[:3] == ["deployment", "group", "create"])
+    assert f"image=stingar-dagster@{DIGEST}" in call
+    assert "@deploy/azure/test.parameters.json" in call
+    assert call[call.index("--resource-group") + 1] == "rg-stingar-test"
+
+
+def test_a_password_that_is_not_given_is_not_set(az: Path) -> None:
+    _, _, calls = deploy(az, "create", "abc", **SETTINGS)
+    assert not any("databasePassword" in word for call in calls for word in call)
+    _, _, calls = deploy(az, "create", "abc", **SETTINGS, DATABASE_PASSWORD="new")
+    assert "databasePassword=new" in calls[-1]
+
+
+def test_access_is_taken_from_its_own_file_if_there_is_any(az: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text("")
+    _, _, calls = deploy(az, "create", "abc", **SETTINGS, ACCESS=str(tmp_path / "empty.json"))
+    assert not any("empty.json" in word for word in calls[-1])
+    (tmp_path / "access.json").write_text("{}")
+    _, _, calls = deploy(az, "create", "abc", **SETTINGS, ACCESS=str(tmp_path / "access.json"))
+    assert f"@{tmp_path / 'access.json'}" in calls[-1]
+
+
+def test_a_pipeline_signs_in_with_its_token_for_every_step(az: Path) -> None:
+    identity = {"AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": "t", "AZURE_SUBSCRIPTION_ID": "s"}
+    code, _, calls = deploy(az, "build", "abc", REGISTRY="r", AZURE_TOKEN="token", **identity)
+    assert code == 0
+    assert [call[0] for call in calls] == ["login", "account", "acr"]
+    assert "--federated-token" in calls[0]
+
+
+@pytest.mark.parametrize("missing", sorted(SETTINGS))
+def test_a_missing_setting_is_named_before_anything_is_deployed(az: Path, missing: str) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    code, told, calls = deploy(az, "create", "abc", **settings)
+    assert code == 2
+    assert told == f"deploy.sh: {missing} is not set; docs/azure.md says what it is\n"
+    assert not any(call[:2] == ["deployment", "group"] for call in calls)
+
+
+def test_anything_else_is_refused(az: Path) -> None:
+    code, told, calls = deploy(az, "delete", "abc", **SETTINGS)
+    assert (code, calls) == (2, [])
+    assert told == "deploy.sh: say build, what-if or create, and the image's tag\n"
