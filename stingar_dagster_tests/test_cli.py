@@ -619,6 +619,7 @@ def test_an_instance_that_can_not_be_opened_is_one_line(site: Site, content: str
 
 
 def test_a_home_that_is_not_there_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put([event(FIVE)], start=FIVE)
     monkeypatch.setenv("DAGSTER_HOME", "/nowhere/at/all")
     refused(stingar("run"), "Dagster's instance can't be opened: ", "/nowhere/at/all")
 
