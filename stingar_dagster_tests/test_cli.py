@@ -24,11 +24,7 @@ from click.testing import CliRunner, Result
 from stingar_dagster.cli import main
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, event, lines
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    # Dagster's own use of pydantic.
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 ROOT = Path(__file__).parents[1]
 FIVE = datetime(2022, 5, 19, 17, tzinfo=UTC)

@@ -21,11 +21,7 @@ from stingar_dagster.lake.publication import Record
 from stingar_dagster.partitions import DAY, HOUR, day_key, hour_key
 from stingar_dagster_tests.support import MINUTE, Site, event, on_disk
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    # Dagster's own use of pydantic.
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 FIVE = datetime(2022, 5, 19, 17, tzinfo=UTC)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -21,11 +21,7 @@ from stingar_dagster.streams import STREAMS
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    # Dagster's own use of pydantic.
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 LOADED_STRICTLY = """
 import warnings

@@ -28,11 +28,7 @@ from stingar_dagster_tests.azure_servers import (
 from stingar_dagster_tests.orchestration.daemon import Daemon, asked, keys
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, capture, event
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    # Dagster's own use of pydantic.
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 ANCIENT = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=40)
 """Listing goes back a week at most once it has seen everything."""

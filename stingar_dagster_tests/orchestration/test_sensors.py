@@ -15,11 +15,7 @@ from stingar_dagster.partitions import day_key, hour_key
 from stingar_dagster_tests.orchestration.daemon import Daemon, asked, keys
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, event
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    # Dagster's own use of pydantic.
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 FIVE = datetime(2022, 5, 19, 17, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -27,10 +27,7 @@ from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.reliability.hostile import CANARY, Case, cases, lost, read
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, capture, event
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = cases(NOON)

@@ -19,7 +19,6 @@ except ImportError:
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 

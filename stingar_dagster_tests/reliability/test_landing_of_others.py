@@ -19,10 +19,7 @@ from stingar_dagster_tests.azurite import Service, container_sas
 from stingar_dagster_tests.proxy import Proxy, Script
 from stingar_dagster_tests.support import HOUR, NOON, Site, event
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 ROOT = Path(__file__).resolve().parents[2]
 LANDING = "captures-of-others"

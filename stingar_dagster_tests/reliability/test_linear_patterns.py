@@ -29,8 +29,11 @@ _POLARS: Final = {
     "contains", "count_matches", "extract", "extract_all", "extract_groups", "find", "replace",
     "replace_all", "split_regex",
 }  # fmt: skip
-_NOT_CALLED_ON_EVENTS: Final = {"_TOKEN", "_regex"}
-"""Only the operator's own name format is read with these."""
+_NOT_CALLED_ON_EVENTS: Final = {
+    "capture.names._TOKEN", "instance._CREDENTIALS", "instance._UNSET",
+    "storage.azure_access._CONTAINER", "storage.azure_access._HOST", "storage.queue._NAME",
+}  # fmt: skip
+"""Only the operator's own settings are read with these."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ def expressions() -> Iterator[Expression]:
     for module in modules():
         assert module.__file__ is not None
         for name, value in vars(module).items():
-            if isinstance(value, re.Pattern) and name not in _NOT_CALLED_ON_EVENTS:
-                yield Expression(f"{module.__name__}.{name}", value.pattern, value.flags, False)
+            place = f"{module.__name__}.{name}"
+            allowed = place.removeprefix("stingar_dagster.") in _NOT_CALLED_ON_EVENTS
+            if isinstance(value, re.Pattern) and not allowed:
+                yield Expression(place, value.pattern, value.flags, False)
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             if isinstance(node, ast.Call):
                 yield from called_with(node, module)

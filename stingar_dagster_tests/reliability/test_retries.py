@@ -16,11 +16,7 @@ from stingar_dagster.storage.objects import ObjectStore
 from stingar_dagster_tests.faulty_store import Fault, FaultyFileSystem, Kind, Plan
 from stingar_dagster_tests.support import NOON, Site, event
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    # Dagster's own use of pydantic.
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 FOREVER = 10**6
 WAIT = 0.001

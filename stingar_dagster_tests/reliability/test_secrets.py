@@ -32,7 +32,6 @@ from stingar_dagster_tests.support import NOON, Site, event
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
-    pytest.mark.filterwarnings("ignore:The `__fields__` attribute:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
