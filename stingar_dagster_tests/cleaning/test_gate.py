@@ -281,7 +281,7 @@ def test_usual_events_never_take_the_exact_way() -> None:
         b'"loggedin":["root","caf\xc3\xa9"],"@timestamp":"2022-05-19T17:08:21.199Z","sensor":"s"}'
     )
     with_blanks = usual.replace(b",", b", ").replace(b":", b": ")
-    escaped = b'{"command":"echo \\"a\\\\\\"","tags":["\\u00e9"]}'
+    escaped = b'{"command":"echo \\"a\\\\\\"","tags":["\\u00e9"],"url":"C:\\\\"}'
     shipped = b'{"host":{"name":"s"},"agent":{"type":"filebeat","n":[1,2.5,{}]},"@version":"1"}'
     drifted = b'{"new":1,"newer":{"a":["b"]},"app":"cowrie","src_port":65535}'
     cleaner = Cleaner(STINGAR, CLEANER.rules)
