@@ -17,6 +17,8 @@ from stingar_dagster.errors import UsageError
 _UNSET = re.compile(r'environment variable "(\w+)" which is not set')
 _CREDENTIALS = re.compile(r"[^\s'\"]*@")
 """What stands before the host in an address, also where an address was written as a host."""
+_VALUE = re.compile(r'Value "[^"]*"')
+"""What is wrong in dagster.yaml, in Dagster's words: it may be a password without quotes."""
 
 
 def open_instance() -> dg.DagsterInstance:
@@ -46,7 +48,8 @@ def _reason(error: BaseException) -> str:
         # What the database's driver says, without SQLAlchemy's remarks.
         cause = getattr(error.__cause__, "orig", None) or error.__cause__
         text = f"{str(cause).strip().splitlines()[0]}; check the host, the user and the password"
-    return _CREDENTIALS.sub("", " ".join(text.split()))[:300]
+    text = _CREDENTIALS.sub("", " ".join(text.split()))
+    return _VALUE.sub("a value", text)[:300]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ the message comes back. Not here: when landing is listed (`watch`), and Dagster'
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from stingar_dagster.storage.queue import Message, Queue
 
 MESSAGES_A_TICK: Final = 320
+SECONDS_A_TICK: Final = 15.0
+"""No request to the queue begins later: Dagster gives a tick 60 seconds, listing included."""
 HOURS_A_TICK: Final = 48
 """Each is one listing; messages of more hours come back."""
 TIMES: Final = 5
@@ -86,8 +89,11 @@ def hear(pipeline: Pipeline, marks: QueueMarks, now: float) -> Heard:
         return Heard(marks)
     try:
         with _queue(pipeline) as queue:
-            queue.delete(marks.taken)
-            return _taken(pipeline, queue.take(MESSAGES_A_TICK))
+            until = time.monotonic() + SECONDS_A_TICK
+            left = queue.delete(marks.taken, until)
+            heard = _taken(pipeline, queue.take(MESSAGES_A_TICK, until))
+            heard.marks.taken += left
+            return heard
     except StingarError as error:
         return Heard(QueueMarks(marks.taken, now, str(error)))
 

@@ -614,6 +614,17 @@ def test_an_instance_that_can_not_be_opened_is_one_line(site: Site, content: str
     assert not Path(site.lake).exists()
 
 
+def test_a_password_without_quotes_is_not_shown(site: Site) -> None:
+    site.put([event(FIVE)], start=FIVE)
+    Path("dagster.yaml").write_text(
+        "storage:\n  postgres:\n    postgres_db:\n      username: a\n      password: 31337424242\n"
+        "      hostname: localhost\n      db_name: dagster\n"
+    )
+    result = stingar("run")
+    refused(result, "Dagster's instance can't be opened: ", "password")
+    assert "31337" not in result.output
+
+
 def test_a_home_that_is_not_there_is_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put([event(FIVE)], start=FIVE)
     monkeypatch.setenv("DAGSTER_HOME", "/nowhere/at/all")

@@ -14,6 +14,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
+    HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
@@ -23,7 +24,7 @@ from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobPrefix, BlobServiceClient, ContainerClient, ExponentialRetry
 from fsspec.asyn import sync
 
-from stingar_dagster.errors import Conflict, StoreUnavailable
+from stingar_dagster.errors import Conflict, StingarError, StoreUnavailable
 from stingar_dagster.storage.azure_access import Access
 from stingar_dagster.storage.azure_errors import Task, told
 from stingar_dagster.storage.azure_listing import FOLDER_MARK, entries_in
@@ -66,17 +67,19 @@ class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
 
     By itself it takes what the environment holds before what it is given, so that two stores could
     not have two credentials.
+
+    Args:
+        access: whose account, and as whom.
+        patience: with every request.
+        fingerprint: of the credential. fsspec keeps a file system for what it was made of, as text,
+            for as long as the process lives, and with it its connections: a sensor that opens its
+            stores every few seconds gets the same one, until somebody renews the credential.
     """
 
-    def __init__(self, access: Access, patience: Patience) -> None:
+    def __init__(self, access: Access, patience: Patience, fingerprint: str) -> None:
         self._access, self._patience = access, patience
-        # It would look for a credential, and serve stale listings and sizes from its cache.
-        super().__init__(
-            anon=True,
-            max_concurrency=_CONNECTIONS_A_BLOB,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-        )
+        # It would look for a credential, and serve stale listings and sizes.
+        super().__init__(anon=True, max_concurrency=_CONNECTIONS_A_BLOB, use_listings_cache=False)
 
     def do_connect(self) -> None:
         # Proxies and certificates as every other program here finds them.
@@ -98,7 +101,7 @@ class AzureStore:
     def __init__(self, access: Access, patience: Patience = PATIENCE) -> None:
         self.url = access.address
         self.access = access
-        self.fs = _FileSystem(access, patience)
+        self.fs = _FileSystem(access, patience, access.fingerprint)
         self._inside = f"{access.folder}/" if access.folder else ""
 
     def read(self, path: str) -> bytes:
@@ -133,6 +136,11 @@ class AzureStore:
                 self.fs.pipe_file(self._full(path), data, **options)
             except (FileExistsError, ResourceExistsError, ResourceModifiedError) as error:
                 raise Conflict(f"{self.describe(path)} was replaced meanwhile") from error
+            except HttpResponseError as error:
+                # Who may create and not replace is told so where something is there already.
+                if error.status_code == 403 and expected is None and self._is_there(path):
+                    raise Conflict(f"{self.describe(path)} is there already") from error
+                raise
 
     def remove(self, path: str, expected: Version = ANY_VERSION) -> None:
         options = {} if expected is ANY_VERSION else _if_still(expected)
@@ -173,6 +181,12 @@ class AzureStore:
             else:
                 entries.append(self._entry(item))
         return sorted(names), sorted(entries, key=lambda entry: entry.path)
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            return self.etag(path) is not None
+        except StingarError:
+            return False
 
     def describe(self, path: str) -> str:
         return f"{self.url.rstrip('/')}/{path}".rstrip("/")

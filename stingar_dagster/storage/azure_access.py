@@ -15,6 +15,7 @@ import asyncio
 import base64
 import binascii
 import functools
+import hashlib
 import logging
 import os
 import re
@@ -97,6 +98,19 @@ class Access:
     identity: str
     ends: datetime | None = None
     credential: Any = field(default=None, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where the credential does, and tells nothing of it."""
+        match self.credential:
+            case AzureNamedKeyCredential():
+                secret = self.credential.named_key.key
+            case AzureSasCredential():
+                secret = self.credential.signature
+            case _:
+                # Kept for each principal and its secret, so the object itself tells them apart.
+                return str(id(self.credential))
+        return hashlib.sha256(secret.encode()).hexdigest()
 
     def client(self, **options: Any) -> BlobServiceClient:
         """A client of the account; no request is made."""

@@ -5,8 +5,10 @@ each is handed out at least once. Not here: what messages say (`capture.notices`
 """
 
 import contextlib
+import math
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -87,22 +89,40 @@ class Queue:
                 url.rstrip("/"), credential=self._asks.value, **_PATIENCE
             )
 
-    def take(self, most: int) -> list[Message]:
-        """Up to so many messages, in any order; they are invisible for a while."""
+    def take(self, most: int, until: float = math.inf) -> list[Message]:
+        """Up to so many messages, in any order; they are invisible for a while.
+
+        Args:
+            most: of them.
+            until: reading of time.monotonic() after which no further request is made.
+        """
         with self._clear_errors():
-            taken = self._client.receive_messages(
+            pages = self._client.receive_messages(
                 messages_per_page=min(most, _A_REQUEST),
                 visibility_timeout=INVISIBLE_SECONDS,
                 max_messages=most,
-            )
-            return [
-                Message(item.id, item.pop_receipt or "", str(item.content), item.dequeue_count or 1)
-                for item in taken
-            ]
+            ).by_page()
+            taken: list[Message] = []
+            while time.monotonic() < until and (page := next(pages, None)) is not None:
+                taken += (
+                    Message(
+                        item.id, item.pop_receipt or "", str(item.content), item.dequeue_count or 1
+                    )
+                    for item in page
+                )
+            return taken
 
-    def delete(self, done: Iterable[tuple[str, str]]) -> None:
-        """Delete messages by id and receipt; those that are gone, or handed out again, stay so."""
-        for identity, receipt in done:
+    def delete(
+        self, done: Sequence[tuple[str, str]], until: float = math.inf
+    ) -> list[tuple[str, str]]:
+        """Delete messages by id and receipt; those that are gone, or handed out again, stay so.
+
+        Returns:
+            Those that were not reached `until` then (time.monotonic()): each is a request.
+        """
+        for number, (identity, receipt) in enumerate(done):
+            if time.monotonic() >= until:
+                return list(done[number:])
             with self._clear_errors():
                 try:
                     self._client.delete_message(identity, receipt)
@@ -112,6 +132,7 @@ class Queue:
                 except HttpResponseError as error:
                     if _code(error) != "PopReceiptMismatch":
                         raise
+        return []
 
     def close(self) -> None:
         self._client.close()

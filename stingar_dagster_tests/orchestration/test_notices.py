@@ -13,6 +13,7 @@ import dagster as dg
 import msgspec
 import pytest
 
+from stingar_dagster import notices
 from stingar_dagster.lake.expected import expected_hours
 from stingar_dagster.settings import Settings
 from stingar_dagster.verify import verify
@@ -197,6 +198,22 @@ def test_a_message_is_deleted_at_the_tick_after_its_hour_is_in_the_cursor(office
     office.tick()
     assert office.mailbox.waiting() == 0
     assert datetime.fromisoformat(office.cursor()["marks"]["open_hours"][0]) == ANCIENT
+
+
+def test_what_a_slow_queue_leaves_is_deleted_at_a_later_tick(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.open()
+    office.mailbox.send([office.put([event(ANCIENT)], start=ANCIENT, partition=1)])
+    office.tick()
+    taken = office.cursor()["queue"]["taken"]
+    with monkeypatch.context() as at_once:
+        at_once.setattr(notices, "SECONDS_A_TICK", -1.0)
+        office.tick()
+    assert office.cursor()["queue"]["taken"] == taken
+    assert office.mailbox.waiting() == 1
+    office.tick()
+    assert office.mailbox.waiting() == 0
 
 
 def test_a_tick_that_is_lost_loses_no_notice(office: Office) -> None:

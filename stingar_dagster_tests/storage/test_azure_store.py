@@ -1,5 +1,6 @@
 """Azure's blob protocol: compare-and-swap by etag, and the same lake as on a local disk."""
 
+import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from stingar_dagster.storage import Store, open_store
 from stingar_dagster.storage.azure import AzureStore
 from stingar_dagster.storage.azure_listing import entries_in
 from stingar_dagster.streams import STINGAR
+from stingar_dagster_tests.azurite import container_sas
 from stingar_dagster_tests.support import HOUR, MINUTE, NOON, Site, count_up, event, pending
 
 
@@ -34,6 +36,43 @@ def client(azurite: str, container: str) -> Iterator[ContainerClient]:
 @pytest.mark.parametrize("scheme", ["az", "abfs", "abfss"])
 def test_azures_schemes_get_real_compare_and_swap(container: str, scheme: str) -> None:
     assert isinstance(open_store(f"{scheme}://{container}/lake", "STINGAR_LAKE"), AzureStore)
+
+
+def test_a_credential_that_is_renewed_is_the_one_that_asks(
+    azurite: str, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = azurite.partition("AccountKey=")[2].partition(";")[0]
+    old = base64.b64encode(b"an old key").decode()
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.replace(key, old))
+    with pytest.raises(StoreDenied):
+        open_store(f"az://{container}/lake", "STINGAR_LAKE").find("")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite)
+    assert open_store(f"az://{container}/lake", "STINGAR_LAKE").find("") == []
+
+
+def test_stores_of_one_place_and_credential_share_their_connections(container: str) -> None:
+    one, other = (open_store(f"az://{container}/lake", "STINGAR_LAKE") for _ in range(2))
+    assert isinstance(one, AzureStore)
+    assert isinstance(other, AzureStore)
+    assert one.fs is other.fs
+
+
+def test_who_may_create_and_not_replace_hears_of_a_conflict(
+    azurite: str, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = azurite.partition("BlobEndpoint=")[2].partition(";")[0]
+    signature = container_sas(container, "rcl")
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        f"BlobEndpoint={endpoint};SharedAccessSignature={signature}",
+    )
+    store = open_store(f"az://{container}/lake", "STINGAR_LAKE")
+    store.write("a", b"first", expected=None)
+    with pytest.raises(Conflict):
+        store.write("a", b"second", expected=None)
+    with pytest.raises(StoreDenied):
+        store.write("a", b"second")
+    assert store.read("a") == b"first"
 
 
 def test_a_version_from_a_listing_is_as_good_as_one_asked_for(store: Store) -> None:

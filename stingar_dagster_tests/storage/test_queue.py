@@ -1,6 +1,7 @@
 """A storage queue, against Azurite: handed out at least once, deleted once done, clear refusals."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,9 +55,21 @@ def test_messages_are_taken_up_to_a_number_and_stay_until_they_are_deleted(
     assert {m.text for m in (*first, *second)} == {f"message {n}" for n in range(70)}
     assert {m.times for m in (*first, *second)} == {1}
     assert mailbox.waiting() == 70
-    queue.delete(receipts(first))
+    assert queue.delete(receipts(first)) == []
     assert mailbox.waiting() == 30
     assert queue.take(40) == []
+
+
+def test_nothing_is_asked_for_once_time_is_up(queue: Queue, mailbox: Mailbox) -> None:
+    for number in range(2):
+        mailbox.send_text(f"message {number}")
+    now = time.monotonic()
+    assert queue.take(2, until=now) == []
+    done = receipts(queue.take(2, until=now + 60))
+    assert queue.delete(done, until=now) == done
+    assert mailbox.waiting() == 2
+    assert queue.delete(done, until=now + 60) == []
+    assert mailbox.waiting() == 0
 
 
 def test_a_message_that_was_not_deleted_comes_back_and_counts(
