@@ -348,7 +348,6 @@ class _Chunk:
         ends = outside & ~is_colon
         wrong = ends & (gaps.final != ord(","))
         wrong[last] = gaps.final[last] != ord("}")
-        wrong[last] |= kind[last] == _Gap.COLON
         wrong |= is_value & (kind != _Gap.COMMA) & (kind != _Gap.END)
         at_key = np.flatnonzero(~(is_value | inside_before))
         wrong_keys = gaps.first.take(at_key) != ord(":")

@@ -18,7 +18,6 @@ NUMBER_KINDS: Final = (FieldKind.INTEGER, FieldKind.PORT)
 
 Bools = NDArray[np.bool_]
 
-_decode_any = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_list = msgspec.json.Decoder(list[str] | str | None).decode
@@ -43,8 +42,7 @@ def fits_raw(kind: FieldKind, text: str) -> bool:
         return False
     try:
         if kind is FieldKind.FREE:
-            # Only a whole decoding finds escapes that stand for no character.
-            _decode_any(text) if "\\" in text else _decode_raw(text)
+            _decode_raw(text)
             return not depth_exceeds(text.encode(), MAX_DEPTH - 1)
         read = _decode_list(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -19,7 +19,7 @@ from stingar_dagster import checks
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.partitions import DAY, HOUR, day_key, hour_key
-from stingar_dagster_tests.support import MINUTE, Site, event, on_disk
+from stingar_dagster_tests.support import MINUTE, Site, capture, event, on_disk
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -284,7 +284,7 @@ def published(filled: Site) -> tuple[Lake, dict[datetime, Record]]:
     return pipeline.lake, {FIVE: pipeline.publish_hour(FIVE)}
 
 
-@pytest.mark.parametrize("tampering", ["removed", "doubled", "gone"])
+@pytest.mark.parametrize("tampering", ["removed", "doubled", "gone", "unnamed"])
 def test_a_published_object_that_was_tampered_with_is_found(
     published: tuple[Lake, dict[datetime, Record]], filled: Site, tampering: str
 ) -> None:
@@ -295,12 +295,32 @@ def test_a_published_object_that_was_tampered_with_is_found(
     if tampering == "gone":
         store.remove(path)
     else:
-        store.write(path, b"".join(lines[1:] if tampering == "removed" else [*lines[1:], lines[1]]))
+        tampered = {
+            "removed": lines[1:],
+            "doubled": [*lines[1:], lines[1]],
+            "unnamed": [b'{"app":"a"}\n', *lines[1:]],
+        }
+        store.write(path, b"".join(tampered[tampering]))
     (problem,) = checks.published_problems(*published)
     assert problem.startswith("2022-05-19T17: 4 events recorded, ")
-    assert {"removed": "3 published", "doubled": "3 distinct", "gone": "0 published"}[
-        tampering
-    ] in problem
+    found = {
+        "removed": "3 published",
+        "doubled": "3 distinct",
+        "gone": "0 published",
+        "unnamed": "3 distinct",
+    }
+    assert found[tampering] in problem
+
+
+@on_disk
+def test_a_hub_with_quotes_in_its_name_adds_up(site: Site) -> None:
+    pipeline = site.pipeline()
+    path = pipeline.landing.format.path('name"\\space', "hub", 0, FIVE)
+    pipeline.landing.store.write(path, capture([event(FIVE)] * 2, 0, FIVE))
+    site.run()
+    published = {FIVE: pipeline.publish_hour(FIVE)}
+    assert published[FIVE].rows == 2
+    assert checks.published_problems(pipeline.lake, published) == []
 
 
 def test_a_quarantine_that_was_tampered_with_is_found(filled: Site) -> None:
