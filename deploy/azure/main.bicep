@@ -106,6 +106,9 @@ param shipperAddressRanges array = []
 @description('Shippers: name, principalId and principalType (ServicePrincipal or Group) of each.')
 param shippers array = []
 
+@description('Names of shippers that can not get Entra tokens: each gets a key that only sends, and the namespace takes keys. Letters, digits, points, hyphens and underscores. Empty, as both parameter files have it: no key works.')
+param shipperKeys array = []
+
 // ---- data
 
 @description('Folder of the lake container that results go to; empty: its root. Another one is for making everything again beside what is there.')
@@ -427,6 +430,7 @@ module hub 'modules/hub.bicep' = {
     landingContainerName: landingContainer
     captureIdentityId: identities.outputs.capture.id
     shipperAddressRanges: shipperAddressRanges
+    shipperKeys: shipperKeys
     workspaceId: logs.outputs.id
   }
   // Capture must be able to write before it starts.
@@ -441,6 +445,7 @@ module senders 'modules/senders.bicep' = {
     namespaceName: hub.outputs.namespaceName
     hubName: hub.outputs.hubName
     shippers: shippers
+    shipperKeys: shipperKeys
   }
 }
 

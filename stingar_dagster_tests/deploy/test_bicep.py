@@ -171,7 +171,9 @@ def test_a_parameter_file_gives_values_that_are_allowed(name: str) -> None:
 
 def test_the_example_of_access_names_parameters_that_exist() -> None:
     given = json.loads((AZURE / "access.example.json").read_text())["parameters"]
-    assert set(given) == {"shipperAddressRanges", "shippers", "analystGroupIds", "partners"}
+    assert set(given) == {
+        "shipperAddressRanges", "shippers", "shipperKeys", "analystGroupIds", "partners",
+    }  # fmt: skip
     assert set(given) <= set(MAIN.parameters)
 
 
@@ -265,19 +267,38 @@ def test_there_is_a_private_way_to_everything_that_is_closed() -> None:
 # ---------------------------------------------------------------------------- no keys, only TLS
 
 
-def test_nothing_can_be_opened_with_a_shared_key() -> None:
+def test_nothing_but_a_hub_that_shippers_have_keys_of_can_be_opened_with_a_key() -> None:
     for account in deployed("Microsoft.Storage/storageAccounts"):
         assert account.at("properties.allowSharedKeyAccess") is False
     (namespace,) = deployed("Microsoft.EventHub/namespaces")
-    assert namespace.at("properties.disableLocalAuth") is True
+    assert namespace.at("properties.disableLocalAuth") == "empty(shipperKeys)"
     (workspace,) = deployed("Microsoft.OperationalInsights/workspaces")
     assert workspace.at("properties.features.disableLocalAuth") is True
     (vault,) = deployed("Microsoft.KeyVault/vaults")
     assert vault.at("properties.enableRbacAuthorization") is True
     for name, file in FILES.items():
-        assert not re.search(
-            r"listKeys|listCredentials|authorizationRules|connectionString", file.text
-        ), name
+        assert not re.search(r"listKeys|listCredentials|connectionString", file.text), name
+
+
+def test_keys_are_off_unless_somebody_names_a_shipper() -> None:
+    assert MAIN.parameters["shipperKeys"].default == []
+    for name in (*PARAMETER_FILES, "access.example.json"):
+        given = json.loads((AZURE / name).read_text())["parameters"]
+        assert given["shipperKeys"] == {"value": []}, name
+    for module in MAIN.modules:
+        if "shipperKeys" in FILES[module.type].parameters:
+            assert module.at("params.shipperKeys") == "shipperKeys", module.symbol
+
+
+def test_a_shippers_key_sends_to_the_hub_and_does_nothing_else() -> None:
+    rules = [r for _, r in DEPLOYED if "authorizationrules" in r.type.lower()]
+    (rule,) = rules
+    assert rule.type.split("@")[0] == "Microsoft.EventHub/namespaces/eventhubs/authorizationRules"
+    assert rule.at("parent") == "hub"
+    assert rule.each == ("shipper", "shipperKeys")
+    assert rule.at("name") == "shipper"
+    assert rule.condition is None
+    assert rule.at("properties") == {"rights": ["Send"]}
 
 
 def test_the_one_secret_is_never_a_plain_value() -> None:
@@ -358,6 +379,10 @@ def test_the_docs_list_the_roles_that_are_assigned() -> None:
     assert listed == expected - {("a partner", "Storage Blob Data Reader", "container `lake`")} | {
         partner
     }
+    (rule,) = deployed("Microsoft.EventHub/namespaces/eventhubs/authorizationRules")
+    (right,) = rule.at("properties.rights")
+    keys = {row for row in rows if row[1].startswith("key ")}
+    assert keys == {("each of `shipperKeys`", f"key with `{right}`", where[rule.at("parent")])}
 
 
 def test_a_partner_reads_one_dataset_and_lists_nothing_else() -> None:
