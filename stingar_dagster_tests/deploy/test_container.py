@@ -163,7 +163,7 @@ def test_dagster_understands_the_instance() -> None:
     assert reference.run_coordinator_data is not None
     configuration = yaml.safe_load((AZURE / "dagster.yaml").read_text())
     storage = configuration["storage"]["postgres"]["postgres_db"]
-    assert storage["params"] == {"sslmode": "verify-full"}
+    assert storage["params"]["sslmode"] == "verify-full"
     assert storage["scheme"] == "postgresql+psycopg2"
 
 

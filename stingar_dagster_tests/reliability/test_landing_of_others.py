@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 
 from stingar_dagster.cli import main
-from stingar_dagster.resources import PipelineResource
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.azurite import Service, container_sas
 from stingar_dagster_tests.proxy import Proxy, Script
@@ -175,7 +174,6 @@ def tick_of_the_sensor() -> str:
         context = dg.build_sensor_context(
             instance=instance,
             definitions=defs,
-            resources={"pipeline": PipelineResource()},
             sensor_name=f"{STINGAR.name}_new_captures",
         )
         sensor = defs.resolve_sensor_def(f"{STINGAR.name}_new_captures")
