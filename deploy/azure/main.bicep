@@ -100,13 +100,13 @@ param captureBytes int = 104857600
 @description('Whether Event Grid tells of new captures through a queue (STINGAR_NOTICES).')
 param withNotices bool = false
 
-@description('Public address ranges of shippers that have no private way in, as 192.0.2.0/24. Empty, as both parameter files have it: the namespace has no public address at all.')
+@description('Public address ranges of shippers that have no private way in, as 192.0.2.0/24. Empty, as the example of an access file has it: the namespace has no public address at all.')
 param shipperAddressRanges array = []
 
 @description('Shippers: name, principalId and principalType (ServicePrincipal or Group) of each.')
 param shippers array = []
 
-@description('Names of shippers that can not get Entra tokens: each gets a key that only sends, and the namespace takes keys. Letters, digits, points, hyphens and underscores. Empty, as both parameter files have it: no key works.')
+@description('Names of shippers that can not get Entra tokens: each gets a key that only sends, and the namespace takes keys. Letters, digits, points, hyphens and underscores. Empty, as the example of an access file has it: no key works.')
 param shipperKeys array = []
 
 // ---- data
@@ -128,6 +128,9 @@ param firewallForTrustedServices bool = false
 @description('Days for which a capture can be neither changed nor removed.')
 @minValue(1)
 param immutableDays int
+
+@description('Whether the immutability policy of landing was locked. Azure refuses to deploy a locked one, so it is then left as it is.')
+param immutabilityLocked bool = false
 
 @description('Days after which captures are removed; 0 keeps them for ever.')
 @minValue(0)
@@ -322,6 +325,7 @@ module landing 'modules/landing.bicep' = {
     queueName: queueName
     firewallForTrustedServices: firewallForTrustedServices
     immutableDays: immutableDays
+    immutabilityLocked: immutabilityLocked
     keepDays: keepCapturesDays
     coolAfterDays: coolAfterDays
     softDeleteDays: softDeleteDays
@@ -595,5 +599,11 @@ output landingUrl string = landing.outputs.url
 output lakeUrl string = empty(lakeFolder) ? lake.outputs.url : '${lake.outputs.url}/${lakeFolder}'
 output eventHubsHost string = '${hub.outputs.namespaceName}.servicebus.windows.net'
 output hubName string = hub.outputs.hubName
+output hubId string = hub.outputs.hubId
+output landingAccount string = landing.outputs.name
+output lakeAccount string = lake.outputs.name
+output networkId string = network.outputs.id
 output codeApp string = names.code
+output daemonApp string = names.daemon
+output webApp string = names.web
 output proofJob string = names.proof

@@ -69,6 +69,13 @@ def test_gitlab_tests_then_previews_then_deploys(gitlab: dict[str, Any]) -> None
             assert [does(line) for line in job["script"]] == [command]
 
 
+def test_gitlab_counts_as_a_deployment_only_what_deploys(gitlab: dict[str, Any]) -> None:
+    for stage, action in (("build", "prepare"), ("preview", "prepare"), ("deploy", None)):
+        for environment in ("test", "production"):
+            job = gitlab_job(gitlab, f"{stage}-{environment}")
+            assert job["environment"].get("action") == action
+
+
 def test_gitlab_waits_for_a_person_before_production(gitlab: dict[str, Any]) -> None:
     job = gitlab_job(gitlab, "deploy-production")
     assert [rule.get("when") for rule in job["rules"]] == ["manual"]
@@ -138,6 +145,7 @@ SETTINGS: Final = {
     "SIGN_IN_CLIENT_ID": "00000000-0000-0000-0000-000000000009",
     "ALERT_EMAILS": '["somebody@example.org"]',
 }
+NOBODY: Final = AZURE / "access.example.json"
 DIGEST: Final = "sha256:" + "0" * 64
 
 
@@ -151,15 +159,20 @@ def az(tmp_path: Path) -> Path:
         "import json, sys\n"
         f"open({str(tmp_path / 'asked')!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
         f"if sys.argv[1:4] == ['acr', 'repository', 'show']: print({DIGEST!r})\n"
+        "if sys.argv[1:4] == ['deployment', 'group', 'show']:\n"
+        f"    print(open({str(tmp_path / 'outputs')!r}).read())\n"
     )
     command.chmod(0o755)
     return tmp_path
 
 
 def deploy(az: Path, *arguments: str, **settings: str) -> tuple[int, str, list[list[str]]]:
+    environ = {"ACCESS": str(NOBODY), **settings}
     result = subprocess.run(
         ["bash", str(SCRIPT), *arguments],
-        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}", **settings},
+        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}"}
+        | {k: v for k, v in environ.items() if v},
+        cwd=az,
         capture_output=True,
         text=True,
         check=False,
@@ -185,13 +198,69 @@ def test_a_password_that_is_not_given_is_not_set(az: Path) -> None:
     assert "databasePassword=new" in calls[-1]
 
 
-def test_access_is_taken_from_its_own_file_if_there_is_any(az: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty.json").write_text("")
-    _, _, calls = deploy(az, "create", "abc", **SETTINGS, ACCESS=str(tmp_path / "empty.json"))
-    assert not any("empty.json" in word for word in calls[-1])
-    (tmp_path / "access.json").write_text("{}")
-    _, _, calls = deploy(az, "create", "abc", **SETTINGS, ACCESS=str(tmp_path / "access.json"))
-    assert f"@{tmp_path / 'access.json'}" in calls[-1]
+def test_access_is_taken_from_its_own_file(az: Path) -> None:
+    (az / "access.json").write_text(NOBODY.read_text())
+    for command in ("what-if", "create"):
+        # Named from the folder that the command was given in.
+        code, _, calls = deploy(az, command, "abc", **SETTINGS, ACCESS="access.json")
+        assert code == 0
+        assert f"@{az / 'access.json'}" in calls[-1]
+
+
+NO_LIST: Final = "is no JSON like deploy/azure/access.example.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "there is no such file; copy deploy/azure/access.example.json"),
+        ("", NO_LIST),
+        ("{}", NO_LIST),
+        ("[]", NO_LIST),
+        ('{"parameters": {"shippers": ', NO_LIST),
+        (
+            NOBODY.read_text().replace("shipperAddressRanges", "shippers"),
+            "does not say shipperAddressRanges; if there are none, write an empty list",
+        ),
+        (
+            NOBODY.read_text().replace('"partners"', '"partners": {"value": []}, "image"'),
+            "says image, which is no list of who sends or reads",
+        ),
+    ],
+)
+def test_without_a_whole_access_file_nothing_is_deployed(
+    az: Path, content: str | None, told: str
+) -> None:
+    # The hub would be closed to shippers of public ranges, and analysts would be forgotten.
+    access = az / "access.json"
+    if content is not None:
+        access.write_text(content)
+    for command in ("what-if", "create"):
+        code, line, calls = deploy(az, command, "abc", **SETTINGS, ACCESS=str(access))
+        assert (code, calls) == (2, [])
+        assert line.startswith(f"deploy.sh: ACCESS={access}")
+        assert line.endswith(f"{told}\n")
+        assert line.count("\n") == 1
+
+
+def test_outputs_are_variables_for_the_shell(az: Path) -> None:
+    told = {"webUrl": "https://ui.example.org", "hubId": "/a hub's"}
+    (az / "outputs").write_text(json.dumps({k: {"value": v} for k, v in told.items()}))
+    result = subprocess.run(
+        ["bash", "-c", f'eval "$(bash {SCRIPT} outputs)"; echo "$WEB_URL $HUB_ID"'],
+        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}", **SETTINGS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "https://ui.example.org /a hub's\n"
+
+
+def test_a_deployment_without_outputs_is_told(az: Path) -> None:
+    (az / "outputs").write_text("")
+    code, told, _ = deploy(az, "outputs", **SETTINGS)
+    assert code == 2
+    assert told == "deploy.sh: the last deployment has no outputs: it failed, or is under way\n"
 
 
 def test_a_pipeline_signs_in_with_its_token_for_every_step(az: Path) -> None:
@@ -202,16 +271,16 @@ def test_a_pipeline_signs_in_with_its_token_for_every_step(az: Path) -> None:
     assert "--federated-token" in calls[0]
 
 
-@pytest.mark.parametrize("missing", sorted(SETTINGS))
+@pytest.mark.parametrize("missing", [*sorted(SETTINGS), "ACCESS"])
 def test_a_missing_setting_is_named_before_anything_is_deployed(az: Path, missing: str) -> None:
-    settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    settings = {**SETTINGS, missing: ""}
     code, told, calls = deploy(az, "create", "abc", **settings)
     assert code == 2
     assert told == f"deploy.sh: {missing} is not set; docs/azure.md says what it is\n"
-    assert not any(call[:2] == ["deployment", "group"] for call in calls)
+    assert calls == []
 
 
 def test_anything_else_is_refused(az: Path) -> None:
     code, told, calls = deploy(az, "delete", "abc", **SETTINGS)
     assert (code, calls) == (2, [])
-    assert told == "deploy.sh: say build, what-if or create, and the image's tag\n"
+    assert told == "deploy.sh: say build, what-if or create, and the image's tag; or outputs\n"

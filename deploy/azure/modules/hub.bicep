@@ -162,3 +162,4 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 output namespaceId string = namespace.id
 output namespaceName string = namespace.name
 output hubName string = hub.name
+output hubId string = hub.id
