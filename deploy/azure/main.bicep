@@ -122,7 +122,7 @@ param lakeFolder string = ''
 ])
 param storageRedundancy string = 'Standard_ZRS'
 
-@description('Whether the public endpoint of landing is up behind a firewall that denies every address, so that Event Hubs and Event Grid pass it as trusted services. Only if captures do not land otherwise: docs/azure.md, step 6.')
+@description('Whether the public endpoint of landing is up behind a firewall that denies every address, so that Event Hubs and Event Grid pass it as trusted services. Only if captures do not land otherwise: docs/azure.md, step 8.')
 param firewallForTrustedServices bool = false
 
 @description('Days for which a capture can be neither changed nor removed.')

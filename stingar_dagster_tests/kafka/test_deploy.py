@@ -248,10 +248,35 @@ def test_a_unit_starts_what_is_there(file: Path) -> None:
         assert (Path(sys.executable).parent / Path(program).name).exists()
 
 
+def example_of_an_environment() -> dict[str, str]:
+    lines = (ROOT / "deploy/systemd/stingar.env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_capture_and_shippers_log_in_to_one_broker_in_the_same_way() -> None:
+    mechanism = example_of_an_environment()["STINGAR_KAFKA_MECHANISM"]
+    for file in CONFIGURATIONS:
+        settings = re.sub(r"(?m)^\s*#.*$", "", file.read_text())
+        (said,) = re.findall(r'sasl[._]mechanisms?\W+([A-Z]\S*?)"?,?$', settings, re.MULTILINE)
+        assert said == mechanism, file.name
+
+
+def test_dagster_of_the_units_differs_from_that_of_a_checkout_only_in_its_folders() -> None:
+    checkout = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    units = yaml.safe_load((ROOT / "deploy/systemd/dagster.yaml").read_text())
+    for instance, folder in ((checkout, "data/dagster"), (units, "/srv/stingar/dagster")):
+        assert instance.pop("storage") == {"sqlite": {"base_dir": folder}}
+        assert instance["local_artifact_storage"]["config"].pop("base_dir") == folder
+        assert instance["compute_logs"]["config"].pop("base_dir") == f"{folder}/compute_logs"
+    assert units == checkout
+    for file in UNITS:
+        home = re.findall(r"DAGSTER_HOME=(\S+)", file.read_text())
+        assert home in ([], ["/srv/stingar/dagster"]), file.name
+
+
 def test_the_example_of_an_environment_is_taken_but_for_its_password(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
-    lines = (ROOT / "deploy/systemd/stingar.env.example").read_text().splitlines()
-    environ = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    environ = example_of_an_environment()
     assert environ["STINGAR_KAFKA_PASSWORD"] == ""
     environ |= {"STINGAR_KAFKA_PASSWORD": "x", "STINGAR_KAFKA_CA": str(tmp_path / "ca.pem")}
     assert load_kafka_settings(environ).security == "SASL_SSL"
