@@ -7,19 +7,23 @@ from typing import Final
 
 import click
 import pytest
+import yaml
 
 import stingar_dagster
 from stingar_dagster.cli import main
 from stingar_dagster_tests.deploy.bicep import AZURE
 
 DOCS: Final = AZURE.parents[1] / "docs"
-PAGES: Final = ("operations.md", "azure.md")
+PAGES: Final = ("operations.md", "azure.md", "on-premises.md")
 
 # What the handbook quotes of our own messages, as far as no value stands in between.
 QUOTED: Final = (
     " are pending: their runs are under way, or wait for another try",
     " are up to date",
-    "; check the address, the container, the credential and its role",
+    "give it the role ",
+    "there is no token for ",
+    " not reachable, there is no host ",
+    "; check the storage account's name, the address and the network, then run again",
     "; check the address and the network, then run again",
     "set STINGAR_CAPTURE_FORMAT to the Event Hub's Capture format, or move the file away",
     " can't be read (",
@@ -96,15 +100,32 @@ def commands(page: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     text = (DOCS / page).read_text()
-    for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", text):
-        if target and "://" not in target and "shippers" not in target:
-            assert (DOCS / target).exists(), target
-    headings = {
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
+        if "://" in target:
+            continue
+        led = DOCS / target if target else DOCS / page
+        assert led.exists(), target
+        if anchor:
+            assert anchor in headings(led), f"{target}#{anchor}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitLab and GitHub make them of headings."""
+    return {
         re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     }
-    for anchor in re.findall(r"\]\(#([^)]*)\)", text):
-        assert anchor in headings, anchor
+
+
+@pytest.mark.parametrize("folder", [".", "deploy/azure", "deploy/systemd"])
+def test_every_instance_keeps_what_the_handbook_says(folder: str) -> None:
+    told = yaml.safe_load((DOCS.parent / folder / "dagster.yaml").read_text())
+    text = flowing("operations.md")
+    kept = told["retention"]["sensor"]["purge_after_days"]
+    assert kept == {"skipped": 1, "success": 14, "failure": 14}
+    assert "Skipped ticks are kept for a day, all others for 14" in text
+    longest = told["run_monitoring"]["max_runtime_seconds"]
+    assert f"Exceeded maximum runtime of {longest} seconds." in text
 
 
 def test_the_readme_leads_to_both() -> None:
