@@ -194,6 +194,36 @@ def test_an_access_file_is_not_committed_but_for_the_example() -> None:
     assert ignored.index("access*.json") < ignored.index("!access.example.json")
 
 
+def runbook() -> str:
+    return (AZURE.parents[1] / "docs" / "azure.md").read_text()
+
+
+def test_the_runbook_names_each_output_by_its_variable() -> None:
+    listed = set(re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"^\| `[A-Z].*", runbook(), re.M))))
+    for name in MAIN.outputs:
+        assert re.sub("(?=[A-Z])", "_", name).upper() in listed, name
+
+
+def test_what_the_runbook_asks_to_decide_can_be_set() -> None:
+    table = runbook().split("| decide | parameter | know |")[1].split("\n\n")[0]
+    asked = {
+        name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[2])
+    }
+    assert len(asked) > 10
+    assert asked <= set(MAIN.parameters)
+
+
+def test_every_variable_of_the_runbook_has_a_value() -> None:
+    shell = re.sub(r"```[a-z]+\n.*?```", "", runbook(), flags=re.DOTALL)
+    blocks = "".join(re.findall(r"^ *```\n(.*?)^ *```", shell, re.MULTILINE | re.DOTALL))
+    used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)", blocks))
+    given = set(re.findall(r"^\s*(?:export |for )?([A-Z][A-Z_]+)(?:=| in )", blocks, re.MULTILINE))
+    given |= {re.sub("(?=[A-Z])", "_", name).upper() for name in MAIN.outputs}
+    assert "RESOURCE_GROUP" in used & given
+    # The shell's own, and one that the network team knows.
+    assert used - given == {"HOME", "OTHER_NETWORK_ID"}
+
+
 # ---------------------------------------------------------------------------- nothing public
 
 
