@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,18 @@ def test_every_stingar_command_in_the_docs_exists(page: str) -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         for option in re.findall(r"--[a-z-]+", options):
             assert option in known, f"stingar {words}{options}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_commands_is_shell(page: str) -> None:
+    text = re.sub(r"```[a-z]+\n.*?```", "", (DOCS / page).read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        if "->" in block:  # a drawing
+            continue
+        result = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), block
 
 
 def commands(page: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from stingar_dagster_tests.deploy.bicep import AZURE
+from stingar_dagster_tests.deploy.bicep import AZURE, load_all
 
 ROOT: Final = AZURE.parents[1]
 SCRIPT: Final = AZURE / "deploy.sh"
@@ -159,8 +160,9 @@ def az(tmp_path: Path) -> Path:
         "import json, sys\n"
         f"open({str(tmp_path / 'asked')!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
         f"if sys.argv[1:4] == ['acr', 'repository', 'show']: print({DIGEST!r})\n"
-        "if sys.argv[1:4] == ['deployment', 'group', 'show']:\n"
+        "elif sys.argv[1:4] == ['deployment', 'group', 'show']:\n"
         f"    print(open({str(tmp_path / 'outputs')!r}).read())\n"
+        "elif '--query' in sys.argv: print('some-value')\n"
     )
     command.chmod(0o755)
     return tmp_path
@@ -278,6 +280,44 @@ def test_a_missing_setting_is_named_before_anything_is_deployed(az: Path, missin
     assert code == 2
     assert told == f"deploy.sh: {missing} is not set; docs/azure.md says what it is\n"
     assert calls == []
+
+
+def test_the_runbook_can_be_followed_from_its_first_command_to_its_last(az: Path) -> None:
+    text = (ROOT / "docs" / "azure.md").read_text()
+    text = re.sub(r"```[a-z]+\n.*?```", "", text, flags=re.DOTALL)
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    # What is typed in the code container.
+    here = [block for block in blocks if not block.startswith("stingar ")]
+    outputs = load_all()["main.bicep"].outputs
+    (az / "outputs").write_text(json.dumps({name: {"value": f"/{name}"} for name in outputs}))
+    for name in ("git", "openssl"):
+        (az / "bin" / name).write_text("#!/bin/sh\necho some-value\n")
+        (az / "bin" / name).chmod(0o755)
+    result = subprocess.run(
+        ["bash", "-eu"],
+        input="\n".join(here),
+        env={
+            "PATH": f"{az / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(az),
+            "OTHER_NETWORK_ID": "of-the-network-team",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    calls = [json.loads(line) for line in (az / "asked").read_text().splitlines()]
+    created = [call for call in calls if call[:3] == ["deployment", "group", "create"]]
+    first, *later = ("databasePassword=some-value" in call for call in created)
+    assert first
+    assert later
+    assert not any(later)
+    assert all(f"@{az / 'stingar-test-access.json'}" in call for call in created)
+    assert (az / "stingar-test.env").stat().st_mode & 0o777 == 0o600
+    for call in calls:
+        if "federated-credential" in call:
+            trusted = json.loads(call[call.index("--parameters") + 1])
+            assert trusted["audiences"] == ["api://AzureADTokenExchange"]
 
 
 def test_anything_else_is_refused(az: Path) -> None:
