@@ -100,11 +100,14 @@ param captureBytes int = 104857600
 @description('Whether Event Grid tells of new captures through a queue (STINGAR_NOTICES).')
 param withNotices bool = false
 
-@description('Public address ranges of shippers that have no private way in, as 192.0.2.0/24. Empty, as both parameter files have it: the namespace has no public address at all.')
+@description('Public address ranges of shippers that have no private way in, as 192.0.2.0/24. Empty, as the example of an access file has it: the namespace has no public address at all.')
 param shipperAddressRanges array = []
 
 @description('Shippers: name, principalId and principalType (ServicePrincipal or Group) of each.')
 param shippers array = []
+
+@description('Names of shippers that can not get Entra tokens: each gets a key that only sends, and the namespace takes keys. Letters, digits, points, hyphens and underscores. Empty, as the example of an access file has it: no key works.')
+param shipperKeys array = []
 
 // ---- data
 
@@ -119,12 +122,15 @@ param lakeFolder string = ''
 ])
 param storageRedundancy string = 'Standard_ZRS'
 
-@description('Whether the public endpoint of landing is up behind a firewall that denies every address, so that Event Hubs and Event Grid pass it as trusted services. Only if captures do not land otherwise: docs/azure.md, step 6.')
+@description('Whether the public endpoint of landing is up behind a firewall that denies every address, so that Event Hubs and Event Grid pass it as trusted services. Only if captures do not land otherwise: docs/azure.md, step 8.')
 param firewallForTrustedServices bool = false
 
 @description('Days for which a capture can be neither changed nor removed.')
 @minValue(1)
 param immutableDays int
+
+@description('Whether the immutability policy of landing was locked. Azure refuses to deploy a locked one, so it is then left as it is.')
+param immutabilityLocked bool = false
 
 @description('Days after which captures are removed; 0 keeps them for ever.')
 @minValue(0)
@@ -319,6 +325,7 @@ module landing 'modules/landing.bicep' = {
     queueName: queueName
     firewallForTrustedServices: firewallForTrustedServices
     immutableDays: immutableDays
+    immutabilityLocked: immutabilityLocked
     keepDays: keepCapturesDays
     coolAfterDays: coolAfterDays
     softDeleteDays: softDeleteDays
@@ -427,6 +434,7 @@ module hub 'modules/hub.bicep' = {
     landingContainerName: landingContainer
     captureIdentityId: identities.outputs.capture.id
     shipperAddressRanges: shipperAddressRanges
+    shipperKeys: shipperKeys
     workspaceId: logs.outputs.id
   }
   // Capture must be able to write before it starts.
@@ -441,6 +449,7 @@ module senders 'modules/senders.bicep' = {
     namespaceName: hub.outputs.namespaceName
     hubName: hub.outputs.hubName
     shippers: shippers
+    shipperKeys: shipperKeys
   }
 }
 
@@ -590,5 +599,11 @@ output landingUrl string = landing.outputs.url
 output lakeUrl string = empty(lakeFolder) ? lake.outputs.url : '${lake.outputs.url}/${lakeFolder}'
 output eventHubsHost string = '${hub.outputs.namespaceName}.servicebus.windows.net'
 output hubName string = hub.outputs.hubName
+output hubId string = hub.outputs.hubId
+output landingAccount string = landing.outputs.name
+output lakeAccount string = lake.outputs.name
+output networkId string = network.outputs.id
 output codeApp string = names.code
+output daemonApp string = names.daemon
+output webApp string = names.web
 output proofJob string = names.proof

@@ -164,8 +164,8 @@ def _connection_string(environ: Mapping[str, str]) -> tuple[_Hub | None, str | N
     if not host or not (fields.get("SharedAccessKey") or fields.get("SharedAccessSignature")):
         raise SettingsError(
             "STINGAR_KAFKA_CONNECTION_STRING is no connection string of Event Hubs: copy it from "
-            "the namespace's shared access policies; it begins with Endpoint=sb:// and holds a "
-            "SharedAccessKey"
+            "the shared access policies of the hub, or of its namespace; it begins with "
+            "Endpoint=sb:// and holds a SharedAccessKey"
         )
     return _Hub(host, fields.get("EntityPath") or None), text
 

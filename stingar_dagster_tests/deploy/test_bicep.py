@@ -171,8 +171,57 @@ def test_a_parameter_file_gives_values_that_are_allowed(name: str) -> None:
 
 def test_the_example_of_access_names_parameters_that_exist() -> None:
     given = json.loads((AZURE / "access.example.json").read_text())["parameters"]
-    assert set(given) == {"shipperAddressRanges", "shippers", "analystGroupIds", "partners"}
+    assert set(given) == {
+        "shipperAddressRanges", "shippers", "shipperKeys", "analystGroupIds", "partners",
+    }  # fmt: skip
     assert set(given) <= set(MAIN.parameters)
+
+
+def test_the_example_of_access_lets_nobody_in() -> None:
+    given = json.loads((AZURE / "access.example.json").read_text())["parameters"]
+    assert [entry["value"] for entry in given.values()] == [[]] * len(given)
+
+
+@pytest.mark.parametrize("name", PARAMETER_FILES)
+def test_who_sends_and_who_reads_stands_in_the_access_file_alone(name: str) -> None:
+    access = json.loads((AZURE / "access.example.json").read_text())["parameters"]
+    given = json.loads((AZURE / name).read_text())["parameters"]
+    assert set(given) & set(access) == set()
+
+
+def test_an_access_file_is_not_committed_but_for_the_example() -> None:
+    ignored = (AZURE.parents[1] / ".gitignore").read_text().splitlines()
+    assert ignored.index("access*.json") < ignored.index("!access.example.json")
+
+
+def runbook() -> str:
+    return (AZURE.parents[1] / "docs" / "azure.md").read_text()
+
+
+def test_the_runbook_names_each_output_by_its_variable() -> None:
+    listed = set(re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"^\| `[A-Z].*", runbook(), re.M))))
+    for name in MAIN.outputs:
+        assert re.sub("(?=[A-Z])", "_", name).upper() in listed, name
+
+
+def test_what_the_runbook_asks_to_decide_can_be_set() -> None:
+    table = runbook().split("| decide | parameter | know |")[1].split("\n\n")[0]
+    asked = {
+        name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[2])
+    }
+    assert len(asked) > 10
+    assert asked <= set(MAIN.parameters)
+
+
+def test_every_variable_of_the_runbook_has_a_value() -> None:
+    shell = re.sub(r"```[a-z]+\n.*?```", "", runbook(), flags=re.DOTALL)
+    blocks = "".join(re.findall(r"^ *```\n(.*?)^ *```", shell, re.MULTILINE | re.DOTALL))
+    used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)", blocks))
+    given = set(re.findall(r"^\s*(?:export |for )?([A-Z][A-Z_]+)(?:=| in )", blocks, re.MULTILINE))
+    given |= {re.sub("(?=[A-Z])", "_", name).upper() for name in MAIN.outputs}
+    assert "RESOURCE_GROUP" in used & given
+    # The shell's own, and one that the network team knows.
+    assert used - given == {"HOME", "OTHER_NETWORK_ID"}
 
 
 # ---------------------------------------------------------------------------- nothing public
@@ -220,9 +269,6 @@ def test_event_hubs_is_open_only_to_address_ranges_that_somebody_names() -> None
     assert rules.at("properties.defaultAction") == "Deny"
     assert rules.at("properties.trustedServiceAccessEnabled") is False
     assert MAIN.parameters["shipperAddressRanges"].default == []
-    for name in PARAMETER_FILES:
-        given = json.loads((AZURE / name).read_text())["parameters"]
-        assert "shipperAddressRanges" not in given
 
 
 def test_apps_have_no_public_address_and_the_ui_asks_who_you_are() -> None:
@@ -250,6 +296,20 @@ def test_nothing_has_a_public_address_of_its_own() -> None:
         assert "firewallRules" not in resource.type, name
 
 
+def test_a_peering_made_beside_the_deployment_stays() -> None:
+    # Azure removes peerings that a list leaves out, and none where there is no list.
+    (network,) = deployed("Microsoft.Network/virtualNetworks")
+    assert network.at("properties.subnets")
+    assert "virtualNetworkPeerings" not in network.body["properties"]
+
+
+def test_a_new_revision_has_a_machine_beside_the_old_ones() -> None:
+    (profile,) = re.findall(
+        r"\? \[\] : \[ (\{.*?\}) \]", FILES["modules/platform.bicep"].variables["ownMachines"]
+    )
+    assert "minimumCount: 1 maximumCount: 2" in profile
+
+
 def test_there_is_a_private_way_to_everything_that_is_closed() -> None:
     ways = {(e["target"], e["groupId"]) for e in MAIN.variables["endpoints"]}
     assert ways == {
@@ -265,19 +325,35 @@ def test_there_is_a_private_way_to_everything_that_is_closed() -> None:
 # ---------------------------------------------------------------------------- no keys, only TLS
 
 
-def test_nothing_can_be_opened_with_a_shared_key() -> None:
+def test_nothing_but_a_hub_that_shippers_have_keys_of_can_be_opened_with_a_key() -> None:
     for account in deployed("Microsoft.Storage/storageAccounts"):
         assert account.at("properties.allowSharedKeyAccess") is False
     (namespace,) = deployed("Microsoft.EventHub/namespaces")
-    assert namespace.at("properties.disableLocalAuth") is True
+    assert namespace.at("properties.disableLocalAuth") == "empty(shipperKeys)"
     (workspace,) = deployed("Microsoft.OperationalInsights/workspaces")
     assert workspace.at("properties.features.disableLocalAuth") is True
     (vault,) = deployed("Microsoft.KeyVault/vaults")
     assert vault.at("properties.enableRbacAuthorization") is True
     for name, file in FILES.items():
-        assert not re.search(
-            r"listKeys|listCredentials|authorizationRules|connectionString", file.text
-        ), name
+        assert not re.search(r"listKeys|listCredentials|connectionString", file.text), name
+
+
+def test_keys_are_off_unless_somebody_names_a_shipper() -> None:
+    assert MAIN.parameters["shipperKeys"].default == []
+    for module in MAIN.modules:
+        if "shipperKeys" in FILES[module.type].parameters:
+            assert module.at("params.shipperKeys") == "shipperKeys", module.symbol
+
+
+def test_a_shippers_key_sends_to_the_hub_and_does_nothing_else() -> None:
+    rules = [r for _, r in DEPLOYED if "authorizationrules" in r.type.lower()]
+    (rule,) = rules
+    assert rule.type.split("@")[0] == "Microsoft.EventHub/namespaces/eventhubs/authorizationRules"
+    assert rule.at("parent") == "hub"
+    assert rule.each == ("shipper", "shipperKeys")
+    assert rule.at("name") == "shipper"
+    assert rule.condition is None
+    assert rule.at("properties") == {"rights": ["Send"]}
 
 
 def test_the_one_secret_is_never_a_plain_value() -> None:
@@ -358,6 +434,10 @@ def test_the_docs_list_the_roles_that_are_assigned() -> None:
     assert listed == expected - {("a partner", "Storage Blob Data Reader", "container `lake`")} | {
         partner
     }
+    (rule,) = deployed("Microsoft.EventHub/namespaces/eventhubs/authorizationRules")
+    (right,) = rule.at("properties.rights")
+    keys = {row for row in rows if row[1].startswith("key ")}
+    assert keys == {("each of `shipperKeys`", f"key with `{right}`", where[rule.at("parent")])}
 
 
 def test_a_partner_reads_one_dataset_and_lists_nothing_else() -> None:
@@ -421,6 +501,8 @@ def test_captures_can_not_be_changed_and_outlive_nothing_too_early() -> None:
     )
     assert policy.at("properties.immutabilityPeriodSinceCreationInDays") == "immutableDays"
     assert policy.at("properties.allowProtectedAppendWrites") is False
+    assert policy.condition == "!immutabilityLocked"
+    assert MAIN.parameters["immutabilityLocked"].default is False
     rules = lifecycle("modules/landing.bicep")
     assert rules["captures-end"]["enabled"] == "keepDays > 0"
     delete = rules["captures-end"]["definition"]["actions"]["baseBlob"]["delete"]

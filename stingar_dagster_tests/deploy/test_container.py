@@ -150,8 +150,8 @@ def test_every_variable_that_the_instance_asks_for_is_set() -> None:
 def test_every_variable_that_is_set_is_one_that_something_reads() -> None:
     read = set(re.findall(r'"(STINGAR_\w+)"', Path(settings.__file__).read_text()))
     read |= asked_for(AZURE / "dagster.yaml") | asked_for(AZURE / "workspace.yaml")
-    # adlfs and azure-identity read these; the reader of notices has its own setting.
-    read |= {"AZURE_STORAGE_ANON", "AZURE_CLIENT_ID", "STINGAR_NOTICES"}
+    # azure-identity reads this; the reader of notices has its own setting.
+    read |= {"AZURE_CLIENT_ID", "STINGAR_NOTICES"}
     for name, container in containers().items():
         assert variables_of(container) - read == set(), name
     assert {"STINGAR_LANDING", "STINGAR_LAKE"} <= variables_of(containers()["proof"])

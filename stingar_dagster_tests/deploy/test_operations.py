@@ -2,24 +2,30 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 from typing import Final
 
 import click
 import pytest
+import yaml
 
 import stingar_dagster
 from stingar_dagster.cli import main
 from stingar_dagster_tests.deploy.bicep import AZURE
 
 DOCS: Final = AZURE.parents[1] / "docs"
-PAGES: Final = ("operations.md", "azure.md")
+PAGES: Final = ("operations.md", "azure.md", "on-premises.md")
+LINKED: Final = (*PAGES, "storage.md", "dagster-on-azure.md", "../deploy/shippers/README.md")
 
 # What the handbook quotes of our own messages, as far as no value stands in between.
 QUOTED: Final = (
     " are pending: their runs are under way, or wait for another try",
     " are up to date",
-    "; check the address, the container, the credential and its role",
+    "give it the role ",
+    "there is no token for ",
+    " not reachable, there is no host ",
+    "; check the storage account's name, the address and the network, then run again",
     "; check the address and the network, then run again",
     "set STINGAR_CAPTURE_FORMAT to the Event Hub's Capture format, or move the file away",
     " can't be read (",
@@ -85,6 +91,18 @@ def test_every_stingar_command_in_the_docs_exists(page: str) -> None:
             assert option in known, f"stingar {words}{options}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_commands_is_shell(page: str) -> None:
+    text = re.sub(r"```[a-z]+\n.*?```", "", (DOCS / page).read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        if "->" in block:  # a drawing
+            continue
+        result = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), block
+
+
 def commands(page: str) -> str:
     """What stands in code, where `stingar` is the command."""
     text = (DOCS / page).read_text()
@@ -93,18 +111,36 @@ def commands(page: str) -> str:
     return "\n".join([*blocks, *inline])
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LINKED)
 def test_every_link_leads_somewhere(page: str) -> None:
-    text = (DOCS / page).read_text()
-    for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", text):
-        if target and "://" not in target and "shippers" not in target:
-            assert (DOCS / target).exists(), target
-    headings = {
+    here = (DOCS / page).resolve()
+    text = here.read_text()
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
+        if "://" in target:
+            continue
+        led = here.parent / target if target else here
+        assert led.exists(), target
+        if anchor:
+            assert anchor in headings(led), f"{target}#{anchor}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitLab and GitHub make them of headings."""
+    return {
         re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     }
-    for anchor in re.findall(r"\]\(#([^)]*)\)", text):
-        assert anchor in headings, anchor
+
+
+@pytest.mark.parametrize("folder", [".", "deploy/azure", "deploy/systemd"])
+def test_every_instance_keeps_what_the_handbook_says(folder: str) -> None:
+    told = yaml.safe_load((DOCS.parent / folder / "dagster.yaml").read_text())
+    text = flowing("operations.md")
+    kept = told["retention"]["sensor"]["purge_after_days"]
+    assert kept == {"skipped": 1, "success": 14, "failure": 14}
+    assert "Skipped ticks are kept for a day, all others for 14" in text
+    longest = told["run_monitoring"]["max_runtime_seconds"]
+    assert f"Exceeded maximum runtime of {longest} seconds." in text
 
 
 def test_the_readme_leads_to_both() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from stingar_dagster_tests.deploy.bicep import AZURE
+from stingar_dagster_tests.deploy.bicep import AZURE, load_all
 
 ROOT: Final = AZURE.parents[1]
 SCRIPT: Final = AZURE / "deploy.sh"
@@ -67,6 +68,13 @@ def test_gitlab_tests_then_previews_then_deploys(gitlab: dict[str, Any]) -> None
             job = gitlab_job(gitlab, f"{stage}-{environment}")
             assert job["stage"] == stage
             assert [does(line) for line in job["script"]] == [command]
+
+
+def test_gitlab_counts_as_a_deployment_only_what_deploys(gitlab: dict[str, Any]) -> None:
+    for stage, action in (("build", "prepare"), ("preview", "prepare"), ("deploy", None)):
+        for environment in ("test", "production"):
+            job = gitlab_job(gitlab, f"{stage}-{environment}")
+            assert job["environment"].get("action") == action
 
 
 def test_gitlab_waits_for_a_person_before_production(gitlab: dict[str, Any]) -> None:
@@ -138,6 +146,7 @@ SETTINGS: Final = {
     "SIGN_IN_CLIENT_ID": "00000000-0000-0000-0000-000000000009",
     "ALERT_EMAILS": '["somebody@example.org"]',
 }
+NOBODY: Final = AZURE / "access.example.json"
 DIGEST: Final = "sha256:" + "0" * 64
 
 
@@ -151,15 +160,21 @@ def az(tmp_path: Path) -> Path:
         "import json, sys\n"
         f"open({str(tmp_path / 'asked')!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
         f"if sys.argv[1:4] == ['acr', 'repository', 'show']: print({DIGEST!r})\n"
+        "elif sys.argv[1:4] == ['deployment', 'group', 'show']:\n"
+        f"    print(open({str(tmp_path / 'outputs')!r}).read())\n"
+        "elif '--query' in sys.argv: print('some-value')\n"
     )
     command.chmod(0o755)
     return tmp_path
 
 
 def deploy(az: Path, *arguments: str, **settings: str) -> tuple[int, str, list[list[str]]]:
+    environ = {"ACCESS": str(NOBODY), **settings}
     result = subprocess.run(
         ["bash", str(SCRIPT), *arguments],
-        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}", **settings},
+        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}"}
+        | {k: v for k, v in environ.items() if v},
+        cwd=az,
         capture_output=True,
         text=True,
         check=False,
@@ -185,13 +200,69 @@ def test_a_password_that_is_not_given_is_not_set(az: Path) -> None:
     assert "databasePassword=new" in calls[-1]
 
 
-def test_access_is_taken_from_its_own_file_if_there_is_any(az: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty.json").write_text("")
-    _, _, calls = deploy(az, "create", "abc", **SETTINGS, ACCESS=str(tmp_path / "empty.json"))
-    assert not any("empty.json" in word for word in calls[-1])
-    (tmp_path / "access.json").write_text("{}")
-    _, _, calls = deploy(az, "create", "abc", **SETTINGS, ACCESS=str(tmp_path / "access.json"))
-    assert f"@{tmp_path / 'access.json'}" in calls[-1]
+def test_access_is_taken_from_its_own_file(az: Path) -> None:
+    (az / "access.json").write_text(NOBODY.read_text())
+    for command in ("what-if", "create"):
+        # Named from the folder that the command was given in.
+        code, _, calls = deploy(az, command, "abc", **SETTINGS, ACCESS="access.json")
+        assert code == 0
+        assert f"@{az / 'access.json'}" in calls[-1]
+
+
+NO_LIST: Final = "is no JSON like deploy/azure/access.example.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "there is no such file; copy deploy/azure/access.example.json"),
+        ("", NO_LIST),
+        ("{}", NO_LIST),
+        ("[]", NO_LIST),
+        ('{"parameters": {"shippers": ', NO_LIST),
+        (
+            NOBODY.read_text().replace("shipperAddressRanges", "shippers"),
+            "does not say shipperAddressRanges; if there are none, write an empty list",
+        ),
+        (
+            NOBODY.read_text().replace('"partners"', '"partners": {"value": []}, "image"'),
+            "says image, which is no list of who sends or reads",
+        ),
+    ],
+)
+def test_without_a_whole_access_file_nothing_is_deployed(
+    az: Path, content: str | None, told: str
+) -> None:
+    # The hub would be closed to shippers of public ranges, and analysts would be forgotten.
+    access = az / "access.json"
+    if content is not None:
+        access.write_text(content)
+    for command in ("what-if", "create"):
+        code, line, calls = deploy(az, command, "abc", **SETTINGS, ACCESS=str(access))
+        assert (code, calls) == (2, [])
+        assert line.startswith(f"deploy.sh: ACCESS={access}")
+        assert line.endswith(f"{told}\n")
+        assert line.count("\n") == 1
+
+
+def test_outputs_are_variables_for_the_shell(az: Path) -> None:
+    told = {"webUrl": "https://ui.example.org", "hubId": "/a hub's"}
+    (az / "outputs").write_text(json.dumps({k: {"value": v} for k, v in told.items()}))
+    result = subprocess.run(
+        ["bash", "-c", f'eval "$(bash {SCRIPT} outputs)"; echo "$WEB_URL $HUB_ID"'],
+        env={"PATH": f"{az / 'bin'}:{os.environ['PATH']}", **SETTINGS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "https://ui.example.org /a hub's\n"
+
+
+def test_a_deployment_without_outputs_is_told(az: Path) -> None:
+    (az / "outputs").write_text("")
+    code, told, _ = deploy(az, "outputs", **SETTINGS)
+    assert code == 2
+    assert told == "deploy.sh: the last deployment has no outputs: it failed, or is under way\n"
 
 
 def test_a_pipeline_signs_in_with_its_token_for_every_step(az: Path) -> None:
@@ -202,16 +273,54 @@ def test_a_pipeline_signs_in_with_its_token_for_every_step(az: Path) -> None:
     assert "--federated-token" in calls[0]
 
 
-@pytest.mark.parametrize("missing", sorted(SETTINGS))
+@pytest.mark.parametrize("missing", [*sorted(SETTINGS), "ACCESS"])
 def test_a_missing_setting_is_named_before_anything_is_deployed(az: Path, missing: str) -> None:
-    settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    settings = {**SETTINGS, missing: ""}
     code, told, calls = deploy(az, "create", "abc", **settings)
     assert code == 2
     assert told == f"deploy.sh: {missing} is not set; docs/azure.md says what it is\n"
-    assert not any(call[:2] == ["deployment", "group"] for call in calls)
+    assert calls == []
+
+
+def test_the_runbook_can_be_followed_from_its_first_command_to_its_last(az: Path) -> None:
+    text = (ROOT / "docs" / "azure.md").read_text()
+    text = re.sub(r"```[a-z]+\n.*?```", "", text, flags=re.DOTALL)
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    # What is typed in the code container.
+    here = [block for block in blocks if not block.startswith("stingar ")]
+    outputs = load_all()["main.bicep"].outputs
+    (az / "outputs").write_text(json.dumps({name: {"value": f"/{name}"} for name in outputs}))
+    for name in ("git", "openssl"):
+        (az / "bin" / name).write_text("#!/bin/sh\necho some-value\n")
+        (az / "bin" / name).chmod(0o755)
+    result = subprocess.run(
+        ["bash", "-eu"],
+        input="\n".join(here),
+        env={
+            "PATH": f"{az / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(az),
+            "OTHER_NETWORK_ID": "of-the-network-team",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    calls = [json.loads(line) for line in (az / "asked").read_text().splitlines()]
+    created = [call for call in calls if call[:3] == ["deployment", "group", "create"]]
+    first, *later = ("databasePassword=some-value" in call for call in created)
+    assert first
+    assert later
+    assert not any(later)
+    assert all(f"@{az / 'stingar-test-access.json'}" in call for call in created)
+    assert (az / "stingar-test.env").stat().st_mode & 0o777 == 0o600
+    for call in calls:
+        if "federated-credential" in call:
+            trusted = json.loads(call[call.index("--parameters") + 1])
+            assert trusted["audiences"] == ["api://AzureADTokenExchange"]
 
 
 def test_anything_else_is_refused(az: Path) -> None:
     code, told, calls = deploy(az, "delete", "abc", **SETTINGS)
     assert (code, calls) == (2, [])
-    assert told == "deploy.sh: say build, what-if or create, and the image's tag\n"
+    assert told == "deploy.sh: say build, what-if or create, and the image's tag; or outputs\n"

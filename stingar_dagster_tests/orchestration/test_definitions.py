@@ -117,6 +117,21 @@ def test_counts_are_checked_and_block(graph: AssetGraph) -> None:
         assert graph.get_check_spec(key).blocking
 
 
+def test_sensors_look_as_often_as_the_handbook_says(defs: dg.Definitions) -> None:
+    # The daemon looks every five seconds, so a sensor is due at the next multiple of that.
+    interval = {s.name: s.minimum_interval_seconds or 0 for s in defs.sensors or ()}
+    assert {name: -(-seconds // 5) * 5 for name, seconds in interval.items()} == {
+        "stingar_new_captures": 5,
+        "stingar_changed_hours": 5,
+        "stingar_changed_days": 15,
+    }
+    told = " ".join((ROOT / "docs" / "operations.md").read_text().split())
+    assert (
+        "`stingar_new_captures` and `stingar_changed_hours` look every five seconds, "
+        "`stingar_changed_days` every fifteen"
+    ) in told
+
+
 def test_sensors_and_schedules_run_by_default(defs: dg.Definitions) -> None:
     sensors = {sensor.name for sensor in defs.sensors or ()}
     assert sensors == {

@@ -97,14 +97,13 @@ var instanceEnvironment = [
   { name: 'DAGSTER_CODE_HOST', value: codeName }
 ]
 
-// What stingar_dagster/settings.py and adlfs read.
+// What stingar_dagster/settings.py and azure-identity read.
 var settings = [
   { name: 'STINGAR_LANDING', value: landingUrl }
   { name: 'STINGAR_LAKE', value: lakeUrl }
   { name: 'STINGAR_START', value: start }
   { name: 'STINGAR_CAPTURE_FORMAT', value: captureFormat }
   { name: 'STINGAR_PROCESSES', value: string(processes) }
-  { name: 'AZURE_STORAGE_ANON', value: 'false' }
   { name: 'AZURE_CLIENT_ID', value: pipelineIdentity.clientId }
 ]
 

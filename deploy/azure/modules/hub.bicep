@@ -57,6 +57,9 @@ param captureIdentityId string
 @description('Public address ranges of shippers that have no private way in, as 192.0.2.0/24. Empty: the namespace has no public address at all.')
 param shipperAddressRanges array
 
+@description('Names of shippers that send with a key. Empty: the namespace takes no keys at all.')
+param shipperKeys array
+
 @description('Log Analytics workspace.')
 param workspaceId string
 
@@ -79,7 +82,8 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
     }
   }
   properties: {
-    disableLocalAuth: true
+    // Azure knows no switch for one rule: where one shipper has a key, keys of the namespace work too.
+    disableLocalAuth: empty(shipperKeys)
     minimumTlsVersion: '1.2'
     publicNetworkAccess: empty(shipperAddressRanges) ? 'Disabled' : 'Enabled'
     isAutoInflateEnabled: maximumThroughputUnits > throughputUnits
@@ -158,3 +162,4 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 output namespaceId string = namespace.id
 output namespaceName string = namespace.name
 output hubName string = hub.name
+output hubId string = hub.id

@@ -23,6 +23,9 @@ param queueName string
 @minValue(1)
 param immutableDays int
 
+@description('Whether the policy that says so was locked: then it can only be made longer, and not by a deployment.')
+param immutabilityLocked bool
+
 @description('Days after which captures are removed; 0 keeps them for ever. What is published stays, but hours can then not be cleaned again, and verify takes their counts from the ledger.')
 @minValue(0)
 param keepDays int
@@ -108,8 +111,9 @@ resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@20
   }
 }
 
-// Unlocked, so that a mistake can be undone; docs/azure.md says how and when to lock it.
-resource immutability 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2024-01-01' = {
+// Unlocked, so that a mistake can be undone; docs/azure.md says how and when to lock it. A locked one
+// takes no deployment, and stays without one.
+resource immutability 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2024-01-01' = if (!immutabilityLocked) {
   parent: container
   name: 'default'
   properties: {

@@ -115,6 +115,8 @@ resource endpointsRules 'Microsoft.Network/networkSecurityGroups@2023-11-01' = {
   }
 }
 
+// No virtualNetworkPeerings here: a peering that was made beside this deployment then stays. A subnet
+// that was does not.
 resource network 'Microsoft.Network/virtualNetworks@2023-11-01' = {
   name: name
   location: location

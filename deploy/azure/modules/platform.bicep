@@ -28,12 +28,13 @@ var sharedMachines = [
   }
 ]
 
+// Two at most: a new revision starts beside the old one, and has no room on its machine.
 var ownMachines = workloadProfileType == 'Consumption' ? [] : [
   {
     name: 'runs'
     workloadProfileType: workloadProfileType
     minimumCount: 1
-    maximumCount: 1
+    maximumCount: 2
   }
 ]
 
