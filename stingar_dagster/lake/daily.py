@@ -12,7 +12,7 @@ from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.partials import partial_in
+from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.segments import complete, read_frame
 from stingar_dagster.streams.tables import DailyTable
@@ -45,9 +45,17 @@ class _Hours:
         self._lake = lake
         self._records = hour_records(lake, day)
         self._quarantined = quarantined_on(lake, day)
+        self._no_events = table_events(lake, ())
+        # In format 1 of records an object is one table's.
+        self._tables = {
+            path: table
+            for record in self._records.values()
+            if isinstance(record.partials, dict)
+            for table, path in record.partials.items()
+        }
         paths = set().union(*(record.partial_paths() for record in self._records.values()))
-        read = in_parallel(lambda path: (path, self._read(path)), sorted(paths))
-        self._objects = {path: data for path, data in read if data is not None}
+        read = in_parallel(lambda path: (path, self._members(path)), sorted(paths))
+        self._members_of = {path: members for path, members in read if members is not None}
 
     def draft(self, table: DailyTable) -> Draft:
         quarantined = self._quarantined if table.quarantine_column else 0
@@ -56,14 +64,17 @@ class _Hours:
         sources = sources_of_day(table, self._records, quarantined)
         return Draft(Record(made_from=sources, rows=len(frame), size=len(data or b"")), data)
 
-    def _read(self, path: str) -> bytes | None:
+    def _members(self, path: str) -> dict[str, bytes] | None:
+        """What an object holds; None where it is gone."""
         try:
-            return self._lake.store.read(path)
+            data = self._lake.store.read(path)
         except FileNotFoundError:
             return None
+        table = self._tables.get(path)
+        return partials_in(data, path) if table is None else {table: data}
 
     def _partials(self, table: DailyTable) -> pl.DataFrame:
-        schema = dict(table.partials(table_events(self._lake, ())).schema)
+        schema = dict(table.partials(self._no_events).schema)
         frames = [
             self._partial(table, schema, hour, record)
             for hour, record in sorted(self._records.items())
@@ -75,10 +86,8 @@ class _Hours:
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
     ) -> pl.DataFrame:
         path = record.partials_of(table.name)
-        if path is not None and path in self._objects:
-            data: bytes | None = self._objects[path]
-            if isinstance(record.partials, str):
-                data = partial_in(self._objects[path], table.name, path)
+        if path is not None and path in self._members_of:
+            data = self._members_of[path].get(table.name)
             if data is not None:
                 return complete(read_frame(data, path), schema, path)
         elif path is not None:

@@ -110,7 +110,8 @@ def read_ledger(store: Store, layout: Layout, landed_hour: datetime) -> Ledger:
         data = store.read(path)
     except FileNotFoundError:
         return Ledger({}, None)
-    lines = [_line(text, store.describe(path)) for text in data.splitlines()]
+    place = store.describe(path)
+    lines = [_line(text, place) for text in data.splitlines()]
     return Ledger({line.capture: line for line in lines}, version)
 
 

@@ -15,6 +15,7 @@ from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.segments import digest, encode
 
+_SUFFIX: Final = ".parquet"
 _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold: bytes must depend on the values alone."""
 
@@ -31,27 +32,21 @@ def write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> str:
     with zipfile.ZipFile(buffer, "w") as archive:
         for table in lake.stream.tables:
             data = encode(table.partials(events))
-            archive.writestr(zipfile.ZipInfo(_member(table.name), _NO_TIME), data)
+            archive.writestr(zipfile.ZipInfo(table.name + _SUFFIX, _NO_TIME), data)
     data = buffer.getvalue()
     path = lake.layout.partials(hour, f"{digest(data)}.zip")
     lake.store.write(path, data)
     return path
 
 
-def partial_in(data: bytes, table: str, place: str) -> bytes | None:
-    """A table's Parquet bytes in an hour's object; None where the table was declared later.
+def partials_in(data: bytes, place: str) -> dict[str, bytes]:
+    """The Parquet bytes in an hour's object by table; tables declared later are not there.
 
     Raises:
         UnknownFormat: the object is not what `write_partials` writes.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return archive.read(_member(table))
-    except KeyError:
-        return None
+            return {name.removesuffix(_SUFFIX): archive.read(name) for name in archive.namelist()}
     except zipfile.BadZipFile as error:
         raise UnknownFormat(f"{place} is no zip ({error}); remove it and run again") from error
-
-
-def _member(table: str) -> str:
-    return f"{table}.parquet"
