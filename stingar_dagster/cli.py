@@ -7,6 +7,7 @@ purpose come out as one line; text from events is made harmless before a termina
 import contextlib
 import csv
 import gzip
+import itertools
 import json
 import signal
 import sys
@@ -378,38 +379,113 @@ def verify(
 
 
 @main.command()
-@click.option("--since", type=TIME_OPTION, required=True, help="First moment.")
-@click.option("--until", type=TIME_OPTION, required=True, help="Moment to stop before.")
-@click.option("--src-ip", help="Source address.")
+@click.option("--since", type=TIME_OPTION, help="First moment; default: 24 hours before --until.")
+@click.option(
+    "--until",
+    type=TIME_OPTION,
+    help="Moment to stop before; default: the end of the last published hour.",
+)
+@click.option("--src-ip", help="Source address, IPv4 or IPv6.")
+@click.option("--network", help="Source addresses of a network, such as 203.0.113.0/24.")
+@click.option(
+    "--dest-port",
+    type=click.IntRange(0, 65535),
+    multiple=True,
+    help="Port it went to. This and the next three may be given several times: any of them.",
+)
+@click.option("--sensor", multiple=True, help="Name of the honeypot's host.")
+@click.option("--app", multiple=True, help="Honeypot software.")
+@click.option(
+    "--kind",
+    multiple=True,
+    help="Kind of event: connection, login_attempt, login_success, command, download and others.",
+)
+@click.option("--username", help="User name of a login attempt.")
+@click.option("--password", help="Password of a login attempt.")
+@click.option("--command", "text", help="Text in the command line, upper or lower case alike.")
 @click.option("--where", help="SQL condition over the published columns.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table",
     show_default=True,
 )  # fmt: skip
 def events(
-    since: datetime, until: datetime, src_ip: str | None, where: str | None, form: str
-) -> None:
-    """Search published events by time.
+    since: datetime | None, until: datetime | None, src_ip: str | None, network: str | None,
+    dest_port: tuple[int, ...], sensor: tuple[str, ...], app: tuple[str, ...],
+    kind: tuple[str, ...], username: str | None, password: str | None, text: str | None,
+    where: str | None, limit: int | None, form: str,
+) -> None:  # fmt: skip
+    """Search published events, by time.
 
-    Example: stingar events --since 2022-05-19T17 --until 2022-05-19T18
-    --where "event_kind = 'command' AND command LIKE '%wget%'"
+    Every option that is given must hold. Options but --where pass over what can't match, without
+    reading or parsing it.
+
+    Example: stingar events --since 2022-05-19 --network 203.0.113.0/24 --command wget
+    --where "src_port > 1024 OR username = 'root'"
     """
-    from stingar_dagster.search import Query, search
+    from stingar_dagster.lake.reader.hours import last_day
+    from stingar_dagster.lake.reader.query import Query
+    from stingar_dagster.lake.reader.search import search
 
     _check_range(since, until)
-    pipeline = _pipeline()
+    lake = _pipeline().lake
+    bounds = (since, until) if since and until else last_day(lake, since, until)
+    if bounds is None:
+        raise UsageError(f"nothing is published in STINGAR_LAKE={lake.store.url} yet")
+    query = Query(
+        *bounds, src_ip, network, dest_port, sensor, app, kind, username, password, text, where
+    )
+    columns = list(_TABLE_COLUMNS if form == "table" else lake.stream.schema)
     write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
-
-    found = search(pipeline.lake, Query(since, until, src_ip, where))
+    found = search(lake, query, columns)
 
     def matches() -> Iterator[dict[str, Any]]:
-        with _bars() as bars:
+        with _bars() as bars, contextlib.closing(found):
             task = bars.add_task("hours", total=None)
-            for done, total, frame in found:
-                bars.update(task, completed=done, total=total)
-                yield from frame.iter_rows(named=True)
+            for hour in found:
+                bars.update(task, completed=hour.done, total=hour.total)
+                yield from hour.events.iter_rows(named=True)
 
-    write(matches(), list(pipeline.stream.schema))
+    write(itertools.islice(matches(), limit), columns)
+
+
+@main.command()
+@click.argument("address")
+@click.option("--since", type=TIME_OPTION, help="First moment; default: everything published.")
+@click.option("--until", type=TIME_OPTION, help="Moment to stop before.")
+@click.option(
+    "--top", type=click.IntRange(1), default=15, show_default=True, help="Rows of each list."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def ip(
+    address: str, since: datetime | None, until: datetime | None, top: int, as_json: bool
+) -> None:
+    """Show one page on a source address or network: ADDRESS, IPv4, IPv6 or CIDR.
+
+    When it was seen, by which sensors, on which ports, what it tried, entered and downloaded, in
+    which sessions, and where was looked.
+    """
+    from stingar_dagster.ip_page import page
+    from stingar_dagster.lake.reader.profile import profile
+
+    _check_range(since, until)
+    lake = _pipeline().lake
+    with _bars() as bars:
+        task = bars.add_task("hours", total=None)
+        known = profile(
+            lake,
+            address,
+            since,
+            until,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    if as_json:
+        # ASCII escapes keep control characters from the terminal and lose nothing.
+        click.echo(json.dumps(known.to_dict(), indent=1))
+    else:
+        _paged().print(page(known, top), markup=False)
+    if not known.coverage.hours:
+        click.echo(f"stingar: nothing is published in STINGAR_LAKE={lake.store.url} then", err=True)
 
 
 @main.group()
@@ -565,11 +641,15 @@ def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
         if count <= 1000:
             table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
     # Nothing in a cell may be taken for markup.
-    console = out if out.is_terminal else Console(width=_WIDEST, highlight=False)
-    console.print(table, markup=False)
+    _paged().print(table, markup=False)
     if count > 1000:
         click.echo("Only the first 1,000 are shown; --format json or csv writes all.", err=True)
     click.echo(f"{count:,} events.", err=True)
+
+
+def _paged() -> Console:
+    """Standard output; where it is no terminal, nothing is cut to a width."""
+    return out if out.is_terminal else Console(width=_WIDEST, highlight=False)
 
 
 def _cell(value: Any) -> Text:

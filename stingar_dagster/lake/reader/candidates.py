@@ -1,0 +1,120 @@
+"""Which lines of a published hour can match, told from its bytes, before anything is parsed.
+
+Published lines come from one encoder (`lake.lines`): no blank stands between a name and its value,
+and of a text only quotes, backslashes, control characters and DEL may be written as escapes. So an
+event with `sensor` `a"b` holds the bytes `"sensor":"a`, whatever the encoder does with the rest.
+What is left may still not match: the condition decides that. Not here: the condition (`query`).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Final
+
+from stingar_dagster.lake.reader.query import SOURCE, Network, Query, lies_in
+
+_ESCAPED: Final = frozenset('"\\\x7f') | frozenset(map(chr, range(0x20)))
+_SOURCES: Final = re.compile(rb'"%s":"([^"\\]*)"' % SOURCE.encode())
+
+_ALL_OF: Final = 0.5
+"""Where more than this share of an hour's bytes may match, nothing is picked out of it."""
+
+
+def candidates(data: bytes, query: Query) -> bytes:
+    """The lines of an object among which all matches are, in order.
+
+    Args:
+        data: an object's bytes.
+        query: what is looked for; its range and `where` do not count here.
+
+    Returns:
+        nothing where no line can match; the object itself where the query says nothing, or where
+        most of it may match.
+    """
+    # The rarest of what must be there decides which lines are looked at.
+    options = [
+        _occurrences(data, needles_of(column, values)) for column, values in query.values.items()
+    ]
+    if query.source is not None:
+        options.append(_sources(data, query.source))
+    text = _longest_plain(query.command or "").lower()
+    if text:
+        # Only ASCII letters change, which no part of another character is.
+        options.append(_occurrences(data.lower(), [text]))
+    if not options:
+        return data
+    count, places = min(options, key=lambda option: option[0])
+    return _lines(data, places) if count else b""
+
+
+def needles_of(column: str, values: Sequence[str | int]) -> list[bytes]:
+    """For each value of a column, what stands in every line that has it."""
+    name = f'"{column}":'
+    needles = []
+    for value in values:
+        if isinstance(value, int):
+            needles += [f"{name}{value},".encode(), f"{name}{value}}}".encode()]
+            continue
+        plain = "".join(takewhile(lambda character: character not in _ESCAPED, value))
+        end = '"' if plain == value else ""
+        needles.append(f'{name}"{plain}{end}'.encode())
+    return needles
+
+
+def lines_from(data: bytes, network: Network) -> bytes:
+    """The lines of an object whose source lies in a network."""
+    return _lines(data, _sources(data, network)[1])
+
+
+def _sources(data: bytes, network: Network) -> tuple[int, Iterator[int]]:
+    """How often a network's addresses stand as sources, and where."""
+    if network.version == 4 and network.prefixlen == network.max_prefixlen:
+        return _occurrences(data, needles_of(SOURCE, [str(network.network_address)]))
+    # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
+    inside: dict[bytes, bool] = {}
+    places = []
+    for match in _SOURCES.finditer(data):
+        written = match[1]
+        if written not in inside:
+            inside[written] = lies_in(written.decode(), network)
+        if inside[written]:
+            places.append(match.start())
+    return len(places), iter(places)
+
+
+def _longest_plain(text: str) -> bytes:
+    """The longest part of a text that is written as it is."""
+    parts = re.split(f"[{re.escape(''.join(sorted(_ESCAPED)))}]", text)
+    return max((part.encode() for part in parts), key=len)
+
+
+def _occurrences(data: bytes, needles: Sequence[bytes]) -> tuple[int, Iterator[int]]:
+    """How often any of a few texts stands in an object, and where, in order."""
+    return sum(map(data.count, needles)), _places(data, needles)
+
+
+def _places(data: bytes, needles: Sequence[bytes]) -> Iterator[int]:
+    if len(needles) > 1:
+        for match in re.finditer(b"|".join(map(re.escape, needles)), data):
+            yield match.start()
+        return
+    place = data.find(needles[0])
+    while place >= 0:
+        yield place
+        place = data.find(needles[0], place + 1)
+
+
+def _lines(data: bytes, places: Iterator[int]) -> bytes:
+    """The lines that stand at some places, each once."""
+    found: list[bytes] = []
+    size = end = 0
+    for place in places:
+        if place < end:
+            continue
+        start = data.rfind(b"\n", 0, place) + 1
+        end = data.find(b"\n", place) + 1 or len(data)
+        found.append(data[start:end])
+        size += end - start
+        if size > len(data) * _ALL_OF:
+            return data
+    return b"".join(found)
