@@ -7,7 +7,6 @@ purpose come out as one line; text from events is made harmless before a termina
 import contextlib
 import csv
 import gzip
-import itertools
 import json
 import signal
 import sys
@@ -16,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
@@ -28,12 +27,17 @@ from stingar_dagster.errors import StingarError, UsageError
 from stingar_dagster.safe_text import spreadsheet_cell, visible
 from stingar_dagster.settings import load_settings
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _STREAM: Final = "stingar"
 _TABLE_COLUMNS: Final = (
     "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
 )  # fmt: skip
 _WIDEST: Final = 4000
 """Wider than any row: what goes into a file or a pipe is not cut to a terminal's width."""
+_MOST_SHOWN: Final = 1000
+"""Rows of a table of events."""
 _LIST_COLUMNS: Final = ("event_id", "reason", "detail", "capture")
 
 out = Console(soft_wrap=True, highlight=False)
@@ -439,14 +443,19 @@ def events(
     write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
     found = search(lake, query, columns)
 
-    def matches() -> Iterator[dict[str, Any]]:
+    def matches() -> Iterator["pl.DataFrame"]:
         with _bars() as bars, contextlib.closing(found):
             task = bars.add_task("hours", total=None)
+            count = 0
             for hour in found:
                 bars.update(task, completed=hour.done, total=hour.total)
-                yield from hour.events.iter_rows(named=True)
+                events = hour.events if limit is None else hour.events.head(limit - count)
+                count += len(events)
+                yield events
+                if count == limit:
+                    return
 
-    write(itertools.islice(matches(), limit), columns)
+    write(matches(), columns)
 
 
 @main.command()
@@ -630,20 +639,22 @@ def _quarantined(since: datetime | None, until: datetime | None) -> Iterator[Any
         yield from read_quarantine(lake, hour)
 
 
-def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+def _write_table(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in _TABLE_COLUMNS:
+    for name in columns:
         # One line an event; where the terminal is narrow, everything but the time gives way.
         table.add_column(name, no_wrap=True, min_width=24 if name == "@timestamp" else None)
     count = 0
-    for row in rows:
-        count += 1
-        if count <= 1000:
-            table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
+    for events in found:
+        for row in events.head(max(0, _MOST_SHOWN - count)).iter_rows():
+            table.add_row(*map(_cell, row))
+        count += len(events)
     # Nothing in a cell may be taken for markup.
     _paged().print(table, markup=False)
-    if count > 1000:
-        click.echo("Only the first 1,000 are shown; --format json or csv writes all.", err=True)
+    if count > _MOST_SHOWN:
+        click.echo(
+            f"Only the first {_MOST_SHOWN:,} are shown; --format json or csv writes all.", err=True
+        )
     click.echo(f"{count:,} events.", err=True)
 
 
@@ -656,18 +667,21 @@ def _cell(value: Any) -> Text:
     return Text("" if value is None else visible(str(value), 60))
 
 
-def _write_json(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
-    for row in rows:
-        kept = {name: value for name, value in row.items() if value is not None}
-        # ASCII escapes keep control characters from the terminal and lose nothing.
-        click.echo(json.dumps(kept))
+def _write_json(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
+    from stingar_dagster.lake.lines import lines_of
+
+    for events in found:
+        for line in lines_of(events):
+            # ASCII escapes keep control characters from the terminal and lose nothing.
+            safe = line if line.isascii() else json.dumps(json.loads(line), separators=(",", ":"))
+            sys.stdout.write(safe + "\n")
 
 
-def _write_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+def _write_csv(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_csv_cell(row[name]) for name in columns])
+    for events in found:
+        writer.writerows(map(_csv_cell, row) for row in events.iter_rows())
 
 
 def _csv_cell(value: Any) -> Any:

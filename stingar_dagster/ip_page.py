@@ -9,6 +9,7 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any, Final
 
+import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -139,7 +140,12 @@ def _lists(
         alone = heading == "Addresses" and "/" not in profile.source
         if len(frame) and not alone:
             yield heading, frame.head(most).to_dicts(), len(frame), columns
-    fullest = profile.sessions.sort("events", descending=True, maintain_order=True).head(most)
+    # Where somebody got in and did something comes before guesses, however many.
+    done = profile.sessions["commands"].list.len() + profile.sessions["urls"].list.len()
+    order = profile.sessions.with_columns(done.alias("done")).select(
+        pl.arg_sort_by("done", "events", descending=True)
+    )
+    fullest = profile.sessions[order.to_series()].head(most)
     columns = {
         "start": "start", "sensor": "sensor", "port": "dest_port", "app": "app",
         "events": "events", "logins": _logins, "commands": _listed("commands", " ⏎ "),

@@ -18,7 +18,8 @@ from benchmarks.measuring import measured
 from benchmarks.results import Month, Search, amount, taken
 from benchmarks.scale import Scale
 from stingar_dagster.lake.lake import Lake
-from stingar_dagster.search import Query, search
+from stingar_dagster.lake.reader.query import Query
+from stingar_dagster.lake.reader.search import search
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.streams import STINGAR
 

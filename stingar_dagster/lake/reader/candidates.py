@@ -8,6 +8,7 @@ What is left may still not match: the condition decides that. Not here: the cond
 
 import re
 from collections.abc import Iterator, Sequence
+from heapq import merge
 from itertools import takewhile
 from typing import Final
 
@@ -31,20 +32,18 @@ def candidates(data: bytes, query: Query) -> bytes:
         nothing where no line can match; the object itself where the query says nothing, or where
         most of it may match.
     """
-    # The rarest of what must be there decides which lines are looked at.
-    options = [
-        _occurrences(data, needles_of(column, values)) for column, values in query.values.items()
-    ]
+    options = [_Sought(data, needles_of(column, values)) for column, values in query.values.items()]
     if query.source is not None:
-        options.append(_sources(data, query.source))
+        options.append(_of_source(data, query.source))
     text = _longest_plain(query.command or "").lower()
     if text:
         # Only ASCII letters change, which no part of another character is.
-        options.append(_occurrences(data.lower(), [text]))
+        options.append(_Sought(data.lower(), [text]))
     if not options:
         return data
-    count, places = min(options, key=lambda option: option[0])
-    return _lines(data, places) if count else b""
+    # The rarest of what must be there decides which lines are looked at.
+    rarest = options[0] if len(options) == 1 else min(options, key=_Sought.count)
+    return _lines(data, rarest.places())
 
 
 def needles_of(column: str, values: Sequence[str | int]) -> list[bytes]:
@@ -63,13 +62,47 @@ def needles_of(column: str, values: Sequence[str | int]) -> list[bytes]:
 
 def lines_from(data: bytes, network: Network) -> bytes:
     """The lines of an object whose source lies in a network."""
-    return _lines(data, _sources(data, network)[1])
+    return _lines(data, _of_source(data, network).places())
 
 
-def _sources(data: bytes, network: Network) -> tuple[int, Iterator[int]]:
-    """How often a network's addresses stand as sources, and where."""
+class _Sought:
+    """Texts of which one stands in every line that matches.
+
+    Args:
+        data: an object's bytes.
+        needles: a few texts.
+        known: where they stand, if that is known already.
+    """
+
+    def __init__(
+        self, data: bytes, needles: Sequence[bytes], known: list[int] | None = None
+    ) -> None:
+        self._data = data
+        self._needles = needles
+        self._known = known
+
+    def count(self) -> int:
+        if self._known is not None:
+            return len(self._known)
+        return sum(map(self._data.count, self._needles))
+
+    def places(self) -> Iterator[int]:
+        """Where any of them stands, in order."""
+        if self._known is not None:
+            return iter(self._known)
+        return merge(*(self._places(needle) for needle in self._needles))
+
+    def _places(self, needle: bytes) -> Iterator[int]:
+        place = self._data.find(needle)
+        while place >= 0:
+            yield place
+            place = self._data.find(needle, place + 1)
+
+
+def _of_source(data: bytes, network: Network) -> _Sought:
+    """Where the addresses of a network stand as sources."""
     if network.version == 4 and network.prefixlen == network.max_prefixlen:
-        return _occurrences(data, needles_of(SOURCE, [str(network.network_address)]))
+        return _Sought(data, needles_of(SOURCE, [str(network.network_address)]))
     # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
     inside: dict[bytes, bool] = {}
     places = []
@@ -79,29 +112,13 @@ def _sources(data: bytes, network: Network) -> tuple[int, Iterator[int]]:
             inside[written] = lies_in(written.decode(), network)
         if inside[written]:
             places.append(match.start())
-    return len(places), iter(places)
+    return _Sought(data, (), places)
 
 
 def _longest_plain(text: str) -> bytes:
     """The longest part of a text that is written as it is."""
     parts = re.split(f"[{re.escape(''.join(sorted(_ESCAPED)))}]", text)
     return max((part.encode() for part in parts), key=len)
-
-
-def _occurrences(data: bytes, needles: Sequence[bytes]) -> tuple[int, Iterator[int]]:
-    """How often any of a few texts stands in an object, and where, in order."""
-    return sum(map(data.count, needles)), _places(data, needles)
-
-
-def _places(data: bytes, needles: Sequence[bytes]) -> Iterator[int]:
-    if len(needles) > 1:
-        for match in re.finditer(b"|".join(map(re.escape, needles)), data):
-            yield match.start()
-        return
-    place = data.find(needles[0])
-    while place >= 0:
-        yield place
-        place = data.find(needles[0], place + 1)
 
 
 def _lines(data: bytes, places: Iterator[int]) -> bytes:

@@ -28,7 +28,7 @@ from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import hour_of_path, parse_hour
 from stingar_dagster.lake.quarantine import SCHEMA as _QUARANTINE
-from stingar_dagster.lake.reader.hours import DAY, HOUR, read_ahead
+from stingar_dagster.lake.reader.hours import DAY, HOUR
 from stingar_dagster.lake.reader.query import Query, utc
 from stingar_dagster.lake.reader.search import hours_to_read, matches
 from stingar_dagster.settings import load_settings
@@ -104,7 +104,7 @@ def events(
         later = predicate if n_rows is not None else None
         holds = condition if predicate is None or n_rows is not None else condition & predicate
         asked = _with_roots(names, later)
-        read = (matches(lake, data, query, holds, asked) for _, data in read_ahead(lake, hours))
+        read = (found.events for found in matches(lake, hours, query, holds, asked))
         return _narrowed(_head(read, n_rows), later, names)
 
     return register_io_source(source, schema=lake.stream.schema, explain_name="events")

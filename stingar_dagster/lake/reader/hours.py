@@ -5,7 +5,7 @@ what is looked for in an hour (`candidates`).
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,7 +90,9 @@ def last_day(
     return since or max(min(until, datetime.now(UTC)), _EARLIEST) - DAY, until
 
 
-def read_ahead(lake: Lake, hours: Sequence[PublishedHour]) -> Iterator[tuple[PublishedHour, bytes]]:
+def read_ahead(
+    lake: Lake, hours: Sequence[PublishedHour]
+) -> Generator[tuple[PublishedHour, bytes], None, None]:
     """The hours' objects, in order; one that went away meanwhile is empty.
 
     Later ones are being read while a caller looks at one. Closing the iterator ends that.

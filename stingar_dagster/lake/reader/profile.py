@@ -14,7 +14,7 @@ import polars as pl
 
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.reader import sessions
-from stingar_dagster.lake.reader.hours import PublishedHour, read_ahead
+from stingar_dagster.lake.reader.hours import PublishedHour
 from stingar_dagster.lake.reader.query import TIME, Query, parse_source, stamp
 from stingar_dagster.lake.reader.search import hours_to_read, matches
 from stingar_dagster.streams.tables import DailyTable
@@ -142,9 +142,9 @@ def profile(
     published, hours = hours_to_read(lake, query)
     gathered = _Gathered(lake)
     condition = query.condition(lake.stream)
-    for done, (_, data) in enumerate(read_ahead(lake, hours), 1):
-        gathered.add(matches(lake, data, query, condition, gathered.columns))
-        progress(done, len(hours))
+    for found in matches(lake, hours, query, condition, gathered.columns):
+        gathered.add(found.events)
+        progress(found.done, found.total)
     gathered.flush()
     starts = [hour.start for hour in published]
     coverage = Coverage(

@@ -109,12 +109,20 @@ class Query:
             conditions.append(_sql(self.where, stream))
         return reduce(and_, conditions)
 
-    def of_source(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Those of some events that came from the source."""
+    def of_source(self, sources: pl.Series) -> pl.Expr | None:
+        """The condition that an event came from the source.
+
+        Args:
+            sources: the addresses among which it will be asked.
+
+        Returns:
+            None where all of them do.
+        """
         if self.source is None:
-            return events
-        inside = [value for value in events[SOURCE].unique() if lies_in(value, self.source)]
-        return events.filter(pl.col(SOURCE).is_in(inside))
+            return None
+        written = sources.unique()
+        inside = [value for value in written if lies_in(value, self.source)]
+        return None if len(inside) == len(written) else pl.col(SOURCE).is_in(inside)
 
     def refused(self, error: pl.exceptions.PolarsError) -> UsageError:
         """What to say where the condition fails over an hour's values."""

@@ -3,9 +3,11 @@
 Not here: what is looked for (`query`), and how results are shown (`cli`).
 """
 
+import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
@@ -16,14 +18,18 @@ from stingar_dagster.lake.reader.hours import PublishedHour, published_hours, re
 from stingar_dagster.lake.reader.presence import hours_with
 from stingar_dagster.lake.reader.query import SOURCE, Query
 
+_TOGETHER: Final = 8
+"""Hours whose candidate lines are parsed together, unless they come to more than this:"""
+_TOGETHER_BYTES: Final = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of one hour.
+    """What came of an hour, or of a few hours with few matches.
 
     Attributes:
-        done, total: hours read so far, this one included, and hours to read.
-        events: the hour's matches, by time.
+        done, total: hours read so far, these included, and hours to read.
+        events: their matches, by time.
     """
 
     done: int
@@ -31,8 +37,10 @@ class Found:
     events: pl.DataFrame
 
 
-def search(lake: Lake, query: Query, columns: Sequence[str] | None = None) -> Iterator[Found]:
-    """The events that match, an hour at a time, by time.
+def search(
+    lake: Lake, query: Query, columns: Sequence[str] | None = None
+) -> Generator[Found, None, None]:
+    """The events that match, by time, one or a few hours at a time.
 
     What is held is a bounded number of objects (`hours.read_ahead`) and an hour's matches. A
     caller that has enough closes the iterator, and nothing more is read.
@@ -61,28 +69,55 @@ def hours_to_read(lake: Lake, query: Query) -> tuple[list[PublishedHour], list[P
 
 
 def matches(
-    lake: Lake, data: bytes, query: Query, condition: pl.Expr, columns: Sequence[str]
-) -> pl.DataFrame:
-    """An hour's events that match.
+    lake: Lake,
+    hours: Sequence[PublishedHour],
+    query: Query,
+    condition: pl.Expr,
+    columns: Sequence[str],
+) -> Generator[Found, None, None]:
+    """The events of some hours that match, in order, one or a few hours at a time.
 
     Args:
-        lake: whose stream they are of.
-        data: the hour's object.
+        lake: what is read.
+        hours: to be read.
         query: what to look for.
         condition: the query's, and whatever else must hold; it depends on nothing but its row.
         columns: which columns to return.
 
     Raises:
-        UsageError: the condition fails over these values.
+        UsageError: the condition fails over an hour's values.
     """
     asked = {*condition.meta.root_names(), *([SOURCE] if query.source is not None else [])}
-    lines = candidates(data, query)
+    wanted = asked.union(columns)
+
+    def found(done: int, lines: bytes) -> Found:
+        events = read_events(lake, lines, wanted)
+        return Found(done, len(hours), _filtered(events, query, condition, columns))
+
+    waiting: list[bytes] = []
+    done = 0
     try:
-        if lines is data and lines:
-            # Nothing was told from the bytes: a look at few columns spares the others.
-            lines = _narrowed(lake, lines, query, condition, asked)
-        events = read_events(lake, lines, asked.union(columns))
-        return query.of_source(events).filter(condition).select(columns)
+        with contextlib.closing(read_ahead(lake, hours)) as objects:
+            for _, data in objects:
+                lines = candidates(data, query)
+                if data and lines is data:
+                    # Nothing was told from the bytes: a look at few columns spares the others.
+                    # An hour may be large, so it is not put together with others.
+                    if waiting:
+                        yield found(done, b"".join(waiting))
+                        waiting = []
+                    lines = _narrowed(lake, lines, query, condition, asked)
+                    done += 1
+                    yield found(done, lines)
+                    continue
+                done += 1
+                waiting.append(lines)
+                # Parsing so many columns costs the same for one line as for a thousand.
+                if len(waiting) == _TOGETHER or sum(map(len, waiting)) > _TOGETHER_BYTES:
+                    yield found(done, b"".join(waiting))
+                    waiting = []
+            if waiting:
+                yield found(done, b"".join(waiting))
     except pl.exceptions.PolarsError as error:
         if query.where is None:
             raise
@@ -96,10 +131,20 @@ def read_events(lake: Lake, lines: bytes, columns: Iterable[str]) -> pl.DataFram
     return pl.read_ndjson(io.BytesIO(lines), schema=schema)
 
 
-def _search(lake: Lake, query: Query, condition: pl.Expr, columns: list[str]) -> Iterator[Found]:
+def _search(
+    lake: Lake, query: Query, condition: pl.Expr, columns: list[str]
+) -> Generator[Found, None, None]:
     _, hours = hours_to_read(lake, query)
-    for done, (_, data) in enumerate(read_ahead(lake, hours), 1):
-        yield Found(done, len(hours), matches(lake, data, query, condition, columns))
+    yield from matches(lake, hours, query, condition, columns)
+
+
+def _filtered(
+    events: pl.DataFrame, query: Query, condition: pl.Expr, columns: Sequence[str]
+) -> pl.DataFrame:
+    of_source = query.of_source(events[SOURCE]) if query.source is not None else None
+    holds = condition if of_source is None else of_source & condition
+    found = events.filter(holds)
+    return found if found.columns == list(columns) else found.select(columns)
 
 
 def _narrowed(
@@ -107,7 +152,7 @@ def _narrowed(
 ) -> bytes:
     """The lines that match, told from the columns that decide it."""
     events = read_events(lake, data, columns).with_row_index("line")
-    kept = query.of_source(events).filter(condition)["line"]
+    kept = _filtered(events, query, condition, ["line"])["line"]
     if len(kept) == len(events):
         return data
     return joined(split(data)[kept]) if len(kept) else b""
