@@ -55,7 +55,7 @@ def test_everything_that_is_published_is_there(filled: Site) -> None:
     assert dict(events.collect_schema()) == STINGAR.schema
     assert rows(events) == sorted(filled.events(), key=lambda row: row["@timestamp"])
     summary = lake.daily("daily_summary", *RANGE)
-    assert [list(row)[0] for row in rows(summary)] == ["date"] * len(rows(summary))
+    assert summary.collect_schema().names()[0] == "date"
     assert said(rows(summary.drop("date"))) == said(filled.daily("daily_summary"))
     assert summary.select("date").unique().collect()["date"].sort().to_list() == [
         date(2026, 11, 3),
@@ -133,14 +133,11 @@ def test_queries_come_to_the_same_as_over_all_columns(known: Site, engine: Any) 
     all_days = daily.collect()
     for ask in (
         lambda f: f.filter(pl.col("date") == date(2026, 11, 4)),
-        lambda f: f.select("date", "events").filter(pl.col("src_ip") == "192.0.2.7"),
+        lambda f: f.filter(pl.col("src_ip") == "192.0.2.7").select("date", "events"),
         lambda f: f.select("date").head(3),
         lambda f: f.head(1).filter(pl.col("events") > 1),
     ):
-        try:
-            expected = ask(all_days.lazy()).collect()
-        except pl.exceptions.ColumnNotFoundError:
-            continue
+        expected = ask(all_days.lazy()).collect()
         assert ask(daily).collect(engine=engine).equals(expected)
 
 
