@@ -530,13 +530,12 @@ def test_a_page_tells_what_is_known_of_an_address_and_is_harmless(done: Site) ->
     result = stingar("ip", "192.0.2.7")
     assert (result.exit_code, result.stderr) == (0, "")
     for told in (
-        "4 events in 1 session, first seen 2022-05-18 21:00:00, last seen 2022-05-19 18:00:00",
+        "4 events in 4 sessions, first seen 2022-05-18 21:00:00, last seen 2022-05-19 18:00:00",
         "Looked at what is published: 3 hours with events of anyone",
-        MARKUP,
         FORMULA,
         "\\u001b[2J\\u001b]0;owned\\u0007 wget \\u202egnp.exe\\u200b",
     ):
-        assert told in result.stdout.replace("4 sessions", "1 session")
+        assert told in result.stdout
     for character in ("\x1b", "\x07", "\u202e", "\u200b"):
         assert character not in result.stdout
 

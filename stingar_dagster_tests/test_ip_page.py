@@ -76,6 +76,14 @@ def test_what_is_left_out_is_said(site: Site) -> None:
     assert "--top" not in all_of_them
 
 
-def test_an_addresss_page_lists_no_addresses(site: Site) -> None:
+def test_nothing_in_it_is_taken_for_markup(tmp_path_factory: pytest.TempPathFactory) -> None:
+    site = Site.at(tmp_path_factory.mktemp("markup"))
+    site.put([event(NOON, sensor="[red]x[/red]", app="[/nothing]", username="[link=x]y")])
+    site.run()
+    told = "\n".join(shown(site, "192.0.2.7", 120))
+    assert all(text in told for text in ("[red]x[/red]", "[/nothing]", "[link=x]y"))
+
+
+def test_the_page_of_an_address_lists_no_addresses(site: Site) -> None:
     assert not any(line.startswith("Addresses") for line in shown(site, "203.0.113.1", 80))
     assert any(line.startswith("Addresses") for line in shown(site, "203.0.113.0/30", 80))

@@ -52,8 +52,11 @@ def visit(start: datetime, port: int, src_ip: str = MINE, **fields: object) -> l
 
 
 def traffic() -> list[bytes]:
-    """Four days: seen on the first and the last; others in every hour of the first two."""
-    everyone = [event(FIRST + hour * HOUR, src_ip=OTHER, user_agent="zgrab") for hour in range(48)]
+    """Four days: seen on the first and the last; others in some hours of the first two."""
+    everyone = [
+        event(FIRST + hour * HOUR, src_ip=OTHER, user_agent="zgrab")
+        for hour in (*range(3, 11), *range(24, 30))
+    ]
     return [
         *everyone,
         *visit(FIRST + 5 * HOUR, 40001),
@@ -142,7 +145,7 @@ def test_a_range_narrows_it(known: Site) -> None:
 def test_it_says_where_was_looked(known: Site) -> None:
     coverage = of(known, MINE).coverage
     assert (coverage.hours, coverage.read) == (15, 3)
-    assert (coverage.first, coverage.last) == (FIRST, FIRST + 3 * DAY + 23 * HOUR)
+    assert (coverage.first, coverage.last) == (FIRST + 3 * HOUR, FIRST + 3 * DAY + 23 * HOUR)
 
 
 def test_an_empty_lake_is_said_to_be_empty(site: Site) -> None:
@@ -164,8 +167,8 @@ def holding(site: Site, source: str) -> set[datetime]:
     return {datetime.fromisoformat(row["@timestamp"][:13] + ":00+00:00") for row in found}
 
 
-def test_only_hours_in_which_it_can_be_are_read(site: Site) -> None:
-    lake = filled(site).pipeline().lake
+def test_only_hours_in_which_it_can_be_are_read(known: Site) -> None:
+    lake = known.pipeline().lake
     on_the_first_days = [hour for hour in possible(lake, MINE) if hour < FIRST + 2 * DAY]
     assert on_the_first_days == [FIRST + 5 * HOUR, FIRST + 6 * HOUR]
     assert possible(lake, SIX)[:2] == [FIRST + 7 * HOUR, FIRST + 8 * HOUR]
@@ -219,7 +222,7 @@ def test_without_tables_or_records_everything_is_read(site: Site, folder: str) -
     assert of(site, MINE).events == 24
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 11), st.sampled_from([MINE, OTHER, SIX])), min_size=6, max_size=30
