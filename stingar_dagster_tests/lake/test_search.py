@@ -2,7 +2,7 @@
 takes. A plain twin, one line after the other, says what must come out."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -346,12 +346,12 @@ def is_in(address: str | None, network: str) -> bool:
 
 def twin(event: dict[str, Any], query: Query) -> bool:
     """Whether an event matches, the plain way."""
-    where = {
+    where: dict[str | None, Callable[[dict[str, Any]], bool]] = {
         None: lambda e: True,
         "dest_port > 2": lambda e: e.get("dest_port", 0) > 2,
         "sensor IS NULL": lambda e: "sensor" not in e,
         "event_kind = 'command'": lambda e: e.get("event_kind") == "command",
-    }[query.where]
+    }
     address = (query.src_ip or "").removeprefix("::ffff:")
     return (
         query.since <= datetime.fromisoformat(event["@timestamp"]) < query.until
@@ -364,7 +364,7 @@ def twin(event: dict[str, Any], query: Query) -> bool:
             query.command is None
             or ("command" in event and lower(query.command) in lower(event["command"]))
         )
-        and where(event)
+        and where[query.where](event)
     )
 
 
