@@ -1,5 +1,6 @@
 """`from stingar_dagster import lake`: lazy frames over what is published, on every store."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,3 +230,15 @@ def test_the_functions_are_what_the_names_mean_whatever_was_imported_first() -> 
         "assert not {'dagster', 'adlfs', 'azure'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_examples_in_the_documentation_run(
+    known: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = Path(__file__).parents[2] / "docs/search.md"
+    if not docs.is_file():
+        pytest.skip("there is no docs/search.md")
+    monkeypatch.setenv("STINGAR_LAKE", known.lake)
+    examples = re.findall(r"```python\n(.*?)```", docs.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    exec("".join(examples), {})
