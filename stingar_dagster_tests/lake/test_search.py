@@ -380,6 +380,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Lake:
          {"sensor": ('a"b',), "command": "\x1bwget"}, None, 0, 60)  # fmt: skip
 @example([{"@timestamp": "2022-05-19T17:00:00.000Z", "command": "\u212a"}],
          {"command": "k"}, None, 0, 60)  # fmt: skip
+@example([{"@timestamp": "2022-05-19T17:00:00.000Z", "command": "\u00c9"},
+          {"@timestamp": "2022-05-19T17:00:00.000Z", "command": "\u00e9" * 99}],
+         {"command": "\u00e9"}, None, 0, 60)  # fmt: skip
 def test_the_fast_way_finds_what_the_plain_one_does(
     scratch: Lake,
     events: list[dict[str, Any]],
