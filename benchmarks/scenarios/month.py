@@ -74,14 +74,15 @@ def month(folder: Path, scale: Scale) -> Month:
 
 
 class _Counting(LocalStore):
-    """A local store that remembers which objects were read."""
+    """A local store that remembers which objects with events were read."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, str(root))
         self.objects: set[str] = set()
 
     def read(self, path: str) -> bytes:
-        self.objects.add(path)
+        if path.startswith(f"{STINGAR.name}/events/"):
+            self.objects.add(path)
         return super().read(path)
 
 
