@@ -15,7 +15,6 @@ from typing import Final
 from stingar_dagster.lake.reader.query import SOURCE, Network, Query, lies_in
 
 _ESCAPED: Final = frozenset('"\\\x7f') | frozenset(map(chr, range(0x20)))
-_SOURCES: Final = re.compile(rb'"%s":"([^"\\]*)"' % SOURCE.encode())
 
 _ALL_OF: Final = 0.5
 """Where more than this share of an hour's bytes may match, nothing is picked out of it."""
@@ -104,9 +103,12 @@ def _of_source(data: bytes, network: Network) -> _Sought:
     if network.version == 4 and network.prefixlen == network.max_prefixlen:
         return _Sought(data, needles_of(SOURCE, [str(network.network_address)]))
     # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
+    octets = str(network.network_address).split(".")[: network.prefixlen // 8]
+    known = "".join(f"{octet}." for octet in octets) if network.version == 4 else ""
+    pattern = f'"{SOURCE}":"({re.escape(known)}[^"\\\\]*)"'.encode()
     inside: dict[bytes, bool] = {}
     places = []
-    for match in _SOURCES.finditer(data):
+    for match in re.finditer(pattern, data):
         written = match[1]
         if written not in inside:
             inside[written] = lies_in(written.decode(), network)

@@ -1,7 +1,7 @@
 """Sessions, rebuilt from events that carry no session's identity.
 
 A honeypot's session comes out as several events, in most honeypots all stamped when it closes
-(`/docs/search.md` says more). They share sensor, source, source port and destination port, and are
+(docs/search.md says more). They share sensor, source, source port and destination port, and are
 told from an earlier or later session of the same four by a gap in time. What is rebuilt of parts of
 a time and joined again is the same as if it had been rebuilt at once. Not here: where events come
 from (`search`).
