@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 from rich.console import Console
@@ -27,12 +27,17 @@ from stingar_dagster.errors import StingarError, UsageError
 from stingar_dagster.safe_text import spreadsheet_cell, visible
 from stingar_dagster.settings import load_settings
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _STREAM: Final = "stingar"
 _TABLE_COLUMNS: Final = (
     "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
 )  # fmt: skip
 _WIDEST: Final = 4000
 """Wider than any row: what goes into a file or a pipe is not cut to a terminal's width."""
+_MOST_SHOWN: Final = 1000
+"""Rows of a table of events."""
 _LIST_COLUMNS: Final = ("event_id", "reason", "detail", "capture")
 
 out = Console(soft_wrap=True, highlight=False)
@@ -378,38 +383,118 @@ def verify(
 
 
 @main.command()
-@click.option("--since", type=TIME_OPTION, required=True, help="First moment.")
-@click.option("--until", type=TIME_OPTION, required=True, help="Moment to stop before.")
-@click.option("--src-ip", help="Source address.")
+@click.option("--since", type=TIME_OPTION, help="First moment; default: 24 hours before --until.")
+@click.option(
+    "--until",
+    type=TIME_OPTION,
+    help="Moment to stop before; default: the end of the last published hour.",
+)
+@click.option("--src-ip", help="Source address, IPv4 or IPv6.")
+@click.option("--network", help="Source addresses of a network, such as 203.0.113.0/24.")
+@click.option(
+    "--dest-port",
+    type=click.IntRange(0, 65535),
+    multiple=True,
+    help="Port it went to. This and the next three may be given several times: any of them.",
+)
+@click.option("--sensor", multiple=True, help="Name of the honeypot's host.")
+@click.option("--app", multiple=True, help="Honeypot software.")
+@click.option(
+    "--kind",
+    multiple=True,
+    help="Kind of event: connection, login_attempt, login_success, command, download and others.",
+)
+@click.option("--username", help="User name of a login attempt.")
+@click.option("--password", help="Password of a login attempt.")
+@click.option("--command", "text", help="Text in the command line, upper or lower case alike.")
 @click.option("--where", help="SQL condition over the published columns.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table",
     show_default=True,
 )  # fmt: skip
 def events(
-    since: datetime, until: datetime, src_ip: str | None, where: str | None, form: str
-) -> None:
-    """Search published events by time.
+    since: datetime | None, until: datetime | None, src_ip: str | None, network: str | None,
+    dest_port: tuple[int, ...], sensor: tuple[str, ...], app: tuple[str, ...],
+    kind: tuple[str, ...], username: str | None, password: str | None, text: str | None,
+    where: str | None, limit: int | None, form: str,
+) -> None:  # fmt: skip
+    """Search published events, by time.
 
-    Example: stingar events --since 2022-05-19T17 --until 2022-05-19T18
-    --where "event_kind = 'command' AND command LIKE '%wget%'"
+    Every option that is given must hold. Options but --where pass over what can't match, without
+    reading or parsing it.
+
+    Example: stingar events --since 2022-05-19 --network 203.0.113.0/24 --command wget
+    --where "src_port > 1024 OR username = 'root'"
     """
-    from stingar_dagster.search import Query, search
+    from stingar_dagster.lake.reader.hours import last_day
+    from stingar_dagster.lake.reader.query import Query
+    from stingar_dagster.lake.reader.search import search
 
     _check_range(since, until)
-    pipeline = _pipeline()
+    lake = _pipeline().lake
+    bounds = (since, until) if since and until else last_day(lake, since, until)
+    if bounds is None:
+        raise UsageError(f"nothing is published in STINGAR_LAKE={lake.store.url} yet")
+    query = Query(
+        *bounds, src_ip, network, dest_port, sensor, app, kind, username, password, text, where
+    )
+    columns = list(_TABLE_COLUMNS if form == "table" else lake.stream.schema)
     write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
+    found = search(lake, query, columns)
 
-    found = search(pipeline.lake, Query(since, until, src_ip, where))
-
-    def matches() -> Iterator[dict[str, Any]]:
-        with _bars() as bars:
+    def matches() -> Iterator["pl.DataFrame"]:
+        with _bars() as bars, contextlib.closing(found):
             task = bars.add_task("hours", total=None)
-            for done, total, frame in found:
-                bars.update(task, completed=done, total=total)
-                yield from frame.iter_rows(named=True)
+            count = 0
+            for hour in found:
+                bars.update(task, completed=hour.done, total=hour.total)
+                events = hour.events if limit is None else hour.events.head(limit - count)
+                count += len(events)
+                yield events
+                if count == limit:
+                    return
 
-    write(matches(), list(pipeline.stream.schema))
+    write(matches(), columns)
+
+
+@main.command()
+@click.argument("address")
+@click.option("--since", type=TIME_OPTION, help="First moment; default: everything published.")
+@click.option("--until", type=TIME_OPTION, help="Moment to stop before.")
+@click.option(
+    "--top", type=click.IntRange(1), default=15, show_default=True, help="Rows of each list."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def ip(
+    address: str, since: datetime | None, until: datetime | None, top: int, as_json: bool
+) -> None:
+    """Show one page on a source address or network: ADDRESS, IPv4, IPv6 or CIDR.
+
+    When it was seen, by which sensors, on which ports, what it tried, entered and downloaded, in
+    which sessions, and where was looked.
+    """
+    from stingar_dagster.ip_page import page
+    from stingar_dagster.lake.reader.profile import profile
+
+    _check_range(since, until)
+    lake = _pipeline().lake
+    with _bars() as bars:
+        task = bars.add_task("hours", total=None)
+        known = profile(
+            lake,
+            address,
+            since,
+            until,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    if as_json:
+        # ASCII escapes keep control characters from the terminal and lose nothing.
+        click.echo(json.dumps(known.to_dict(), indent=1))
+    else:
+        _paged().print(page(known, top), markup=False)
+    if not known.coverage.hours:
+        click.echo(f"stingar: nothing is published in STINGAR_LAKE={lake.store.url} then", err=True)
 
 
 @main.group()
@@ -554,40 +639,49 @@ def _quarantined(since: datetime | None, until: datetime | None) -> Iterator[Any
         yield from read_quarantine(lake, hour)
 
 
-def _write_table(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+def _write_table(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in _TABLE_COLUMNS:
+    for name in columns:
         # One line an event; where the terminal is narrow, everything but the time gives way.
         table.add_column(name, no_wrap=True, min_width=24 if name == "@timestamp" else None)
     count = 0
-    for row in rows:
-        count += 1
-        if count <= 1000:
-            table.add_row(*(_cell(row[name]) for name in _TABLE_COLUMNS))
+    for events in found:
+        for row in events.head(max(0, _MOST_SHOWN - count)).iter_rows():
+            table.add_row(*map(_cell, row))
+        count += len(events)
     # Nothing in a cell may be taken for markup.
-    console = out if out.is_terminal else Console(width=_WIDEST, highlight=False)
-    console.print(table, markup=False)
-    if count > 1000:
-        click.echo("Only the first 1,000 are shown; --format json or csv writes all.", err=True)
+    _paged().print(table, markup=False)
+    if count > _MOST_SHOWN:
+        click.echo(
+            f"Only the first {_MOST_SHOWN:,} are shown; --format json or csv writes all.", err=True
+        )
     click.echo(f"{count:,} events.", err=True)
+
+
+def _paged() -> Console:
+    """Standard output; where it is no terminal, nothing is cut to a width."""
+    return out if out.is_terminal else Console(width=_WIDEST, highlight=False)
 
 
 def _cell(value: Any) -> Text:
     return Text("" if value is None else visible(str(value), 60))
 
 
-def _write_json(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
-    for row in rows:
-        kept = {name: value for name, value in row.items() if value is not None}
-        # ASCII escapes keep control characters from the terminal and lose nothing.
-        click.echo(json.dumps(kept))
+def _write_json(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
+    from stingar_dagster.lake.lines import lines_of
+
+    for events in found:
+        for line in lines_of(events):
+            # ASCII escapes keep control characters from the terminal and lose nothing.
+            safe = line if line.isascii() else json.dumps(json.loads(line), separators=(",", ":"))
+            sys.stdout.write(safe + "\n")
 
 
-def _write_csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> None:
+def _write_csv(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_csv_cell(row[name]) for name in columns])
+    for events in found:
+        writer.writerows(map(_csv_cell, row) for row in events.iter_rows())
 
 
 def _csv_cell(value: Any) -> Any:

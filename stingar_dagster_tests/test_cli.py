@@ -419,6 +419,68 @@ def test_events_are_narrowed_by_address_and_condition(
     assert len(result.stdout.splitlines()) == hits
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hits"),
+    [
+        (("--src-ip", "2001:DB8:0::7"), 1),
+        (("--network", "192.0.2.0/24"), 4),
+        (("--network", "2001:db8::/32", "--dest-port", "22"), 1),
+        (("--dest-port", "22", "--dest-port", "23"), 5),
+        (("--sensor", FORMULA), 1),
+        (("--sensor", FORMULA, "--sensor", "lab-1"), 5),
+        (("--app", "cowrie"), 0),
+        (("--kind", "command"), 1),
+        (("--command", "WGET"), 1),
+        (("--command", HOSTILE), 1),
+        (("--command", "curl"), 0),
+        (("--username", MARKUP), 1),
+        (("--password", "x"), 0),
+        (("--limit", "2"), 2),
+        (("--limit", "1", "--kind", "command"), 1),
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_every_option_narrows_and_in_every_format(
+    done: Site, arguments: tuple[str, ...], hits: int, form: str
+) -> None:
+    result = stingar("events", *DAYS, *arguments, "--format", form)
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == hits + (form != "json")
+    assert "\x1b" not in result.output
+
+
+def test_without_a_range_the_last_published_day_is_searched(done: Site) -> None:
+    assert len(stingar("events", "--format", "json").stdout.splitlines()) == 5
+    since = ("--since", "2022-05-19T18")
+    assert len(stingar("events", *since, "--format", "json").stdout.splitlines()) == 1
+    until = ("--until", "2022-05-19")
+    assert len(stingar("events", *until, "--format", "json").stdout.splitlines()) == 1
+    assert stingar("events", "--since", "2022-05-20", "--format", "json").stdout == ""
+
+
+def test_a_lake_without_events_has_no_last_day(site: Site) -> None:
+    refused(stingar("events"), "nothing is published in STINGAR_LAKE=", "yet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--src-ip", "300.1.1.1"), "is not an IPv4 or IPv6 address"),
+        (("--src-ip", "192.0.2.0/24"), "ask for it as a network"),
+        (("--src-ip", HOSTILE), "is not an IPv4 or IPv6 address"),
+        (("--network", "192.0.2.0/40"), "is not an address or a network"),
+        (("--network", "::/0", "--src-ip", "::1"), "not for both"),
+        (("--command", "\udcff"), "is not text in UTF-8"),
+    ],
+)
+def test_what_can_not_be_looked_for_is_one_line(
+    done: Site, arguments: tuple[str, ...], reason: str
+) -> None:
+    result = stingar("events", *DAYS, *arguments)
+    refused(result, reason)
+    assert "\x1b" not in result.output
+
+
 def test_a_time_may_bear_another_zone(done: Site) -> None:
     zoned = ("--since", "2022-05-19T19:00+02:00", "--until", "2022-05-19T19:01+02:00")
     (line,) = stingar("events", *zoned, "--format", "json").stdout.splitlines()
@@ -445,6 +507,62 @@ def test_a_reader_that_goes_away_is_no_error(done: Site) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_a_reader_that_takes_one_line_ends_it_quietly(done: Site) -> None:
+    code = f"from stingar_dagster.cli import main; main(['events', *{DAYS!r}, '--format', 'csv'])"
+    quoted = code.replace('"', '\\"')
+    shown = subprocess.run(
+        f'{sys.executable} -c "{quoted}" | head -n 1', shell=True, capture_output=True, check=True
+    )
+    assert shown.stdout.startswith(b"@timestamp,type,")
+    assert shown.stderr == b""
+
+
+# ---- ip
+
+
+def test_a_page_tells_what_is_known_of_an_address_and_is_harmless(done: Site) -> None:
+    result = stingar("ip", "192.0.2.7")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for told in (
+        "4 events in 4 sessions, first seen 2022-05-18 21:00:00, last seen 2022-05-19 18:00:00",
+        "Looked at what is published: 3 hours with events of anyone",
+        FORMULA,
+        "\\u001b[2J\\u001b]0;owned\\u0007 wget \\u202egnp.exe\\u200b",
+    ):
+        assert told in result.stdout
+    for character in ("\x1b", "\x07", "\u202e", "\u200b"):
+        assert character not in result.stdout
+
+
+def test_a_page_as_json_loses_nothing(done: Site) -> None:
+    result = stingar("ip", "192.0.2.0/24", "--json")
+    assert result.stdout.isascii()
+    told = json.loads(result.stdout)
+    assert (told["source"], told["events"]) == ("192.0.2.0/24", 4)
+    assert told["commands"][0]["command"] == HOSTILE
+    assert [day["events"] for day in told["days"]] == [1, 3]
+    assert told["coverage"]["published_hours"] == 3
+
+
+def test_a_page_on_an_address_that_was_never_seen_says_so(done: Site) -> None:
+    result = stingar("ip", "198.51.100.1")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:2] == ["198.51.100.1", "No events."]
+
+
+def test_a_page_over_nothing_published_says_so(done: Site) -> None:
+    result = stingar("ip", "198.51.100.1", "--since", "2023-01-01")
+    assert "from 2023-01-01 00:00: nothing." in result.stdout
+    assert "nothing is published in STINGAR_LAKE=" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["300.1.1.1", "lab-1", "", HOSTILE, "192.0.2.0/40"])
+def test_a_page_on_no_address_is_one_line(done: Site, address: str) -> None:
+    result = stingar("ip", address)
+    refused(result, "is not an address or a network; write it like 203.0.113.9")
+    assert "\x1b" not in result.output
 
 
 # ---- quarantine
@@ -524,7 +642,7 @@ def test_a_replay_after_a_fix_publishes_what_was_quarantined_once(
 # ---- what can't be tried
 
 NEEDS_SETTINGS = [
-    ("run",), ("verify",), ("events", *DAYS), ("quarantine", "list"),
+    ("run",), ("verify",), ("events", *DAYS), ("ip", "192.0.2.7"), ("quarantine", "list"),
     ("quarantine", "show", "x"), ("quarantine", "replay"), ("land",),
 ]  # fmt: skip
 
@@ -576,7 +694,7 @@ def test_captures_of_another_format_are_not_taken_for_no_traffic(
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "verify", "events", "quarantine list", "quarantine replay"]
+    "name", ["run", "verify", "events", "ip ::1", "quarantine list", "quarantine replay"]
 )
 def test_a_range_that_is_none_is_refused(site: Site, name: str) -> None:
     for until in ("2022-05-19", "2022-05-18"):

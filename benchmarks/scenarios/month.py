@@ -18,7 +18,8 @@ from benchmarks.measuring import measured
 from benchmarks.results import Month, Search, amount, taken
 from benchmarks.scale import Scale
 from stingar_dagster.lake.lake import Lake
-from stingar_dagster.search import Query, search
+from stingar_dagster.lake.reader.query import Query
+from stingar_dagster.lake.reader.search import search
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.streams import STINGAR
 
@@ -73,14 +74,15 @@ def month(folder: Path, scale: Scale) -> Month:
 
 
 class _Counting(LocalStore):
-    """A local store that remembers which objects were read."""
+    """A local store that remembers which objects with events were read."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, str(root))
         self.objects: set[str] = set()
 
     def read(self, path: str) -> bytes:
-        self.objects.add(path)
+        if path.startswith(f"{STINGAR.name}/events/"):
+            self.objects.add(path)
         return super().read(path)
 
 

@@ -30,13 +30,31 @@ class Layout:
     # ---- published
 
     def events(self, hour: datetime) -> str:
-        return f"{self.stream}/events/{_hour(hour)}/events.json"
+        return f"{self.all_events}/{_hour(hour)}/events.json"
+
+    @property
+    def all_events(self) -> str:
+        """Folder of every published hour."""
+        return f"{self.stream}/events"
+
+    def events_of(self, day: datetime) -> str:
+        """Folder of a day's published hours."""
+        return f"{self.all_events}/{_day(day)}"
 
     def daily(self, table: str, day: datetime) -> str:
-        return f"{self.stream}/daily/{table}/{_day(day)}/{table}.json"
+        return f"{self.all_of_daily(table)}/{_day(day)}/{table}.json"
+
+    def all_of_daily(self, table: str) -> str:
+        """Folder of a daily table's days."""
+        return f"{self.stream}/daily/{table}"
 
     def quarantine(self, landed_hour: datetime) -> str:
-        return f"{self.stream}/quarantine/{_hour(landed_hour)}/quarantine.json"
+        return f"{self.all_quarantine}/{_hour(landed_hour)}/quarantine.json"
+
+    @property
+    def all_quarantine(self) -> str:
+        """Folder of every landed hour's quarantine."""
+        return f"{self.stream}/quarantine"
 
     def ledger(self, landed_hour: datetime) -> str:
         return f"{self.stream}/ledger/{_hour(landed_hour)}/ledger.json"

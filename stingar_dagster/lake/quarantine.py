@@ -46,6 +46,13 @@ COLUMNS: Final[dict[str, str]] = {
 }
 """Published columns and their meanings."""
 
+_NUMBERS: Final = ("partition", "sequence_number")
+
+SCHEMA: Final[dict[str, pl.DataType]] = {
+    name: pl.Int64() if name in _NUMBERS else pl.String() for name in COLUMNS
+}
+"""Published columns and their types."""
+
 
 class QuarantineLine(msgspec.Struct, frozen=True):
     """One published line; see `COLUMNS`."""

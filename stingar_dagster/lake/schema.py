@@ -14,6 +14,7 @@ import polars as pl
 
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
+from stingar_dagster.lake.quarantine import SCHEMA as QUARANTINE_SCHEMA
 from stingar_dagster.streams.stream import Column
 from stingar_dagster.streams.tables import TableColumn
 
@@ -27,7 +28,6 @@ _DUCKDB: Final[dict[pl.DataType, str]] = {
     pl.Int64(): "BIGINT",
     pl.Float64(): "DOUBLE",
 }
-_QUARANTINE_NUMBERS: Final = ("partition", "sequence_number")
 
 
 def publish_schema(lake: Lake) -> None:
@@ -45,7 +45,7 @@ def publish_schema(lake: Lake) -> None:
 def schema_files(lake: Lake) -> dict[str, bytes]:
     """The content of every schema file by name."""
     quarantine = [
-        Column(name, pl.Int64() if name in _QUARANTINE_NUMBERS else pl.String(), meaning)
+        Column(name, QUARANTINE_SCHEMA[name], meaning)
         for name, meaning in QUARANTINE_COLUMNS.items()
     ]
     tables: dict[str, Iterable[Column | TableColumn]] = {

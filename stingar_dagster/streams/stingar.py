@@ -228,9 +228,9 @@ _STEPS = (
 # ---------------------------------------------------------------------------- daily tables
 
 _KIND = pl.col("event_kind")
-_TRIES = _KIND.is_in(["login_attempt", "login_success"])
+TRIES = _KIND.is_in(["login_attempt", "login_success"])
 # A command that failed is sent twice, as "command" and as "unknown command".
-_ENTERED = (_KIND == "command") & ~_SIGNATURE.str.contains("unknown command").fill_null(False)
+ENTERED = (_KIND == "command") & ~_SIGNATURE.str.contains("unknown command").fill_null(False)
 _LATE_US = 3_600_000_000
 _UNIQUE_SOURCES = pl.col("src_ip").drop_nulls().n_unique().alias("unique_sources")
 _EVENTS_MEANING = "Events"
@@ -270,9 +270,9 @@ _TABLES = (
         partial=(
             pl.len().cast(pl.Int64).alias("events"),
             (_KIND == "connection").sum().cast(pl.Int64).alias("sessions"),
-            _TRIES.sum().cast(pl.Int64).alias("login_attempts"),
+            TRIES.sum().cast(pl.Int64).alias("login_attempts"),
             (_KIND == "login_success").sum().cast(pl.Int64).alias("login_successes"),
-            _ENTERED.sum().cast(pl.Int64).alias("commands"),
+            ENTERED.sum().cast(pl.Int64).alias("commands"),
             (_KIND == "download").sum().cast(pl.Int64).alias("downloads"),
             ((pl.col("enqueued_us") - pl.col("time_us")) > _LATE_US)
             .sum()
@@ -356,7 +356,7 @@ _TABLES = (
         meaning="One row for each user name and password that was tried, and the protocol.",
         keys=(pl.col("username"), pl.col("password"), pl.col("protocol")),
         distinct=(pl.col("src_ip"),),
-        where=_TRIES,
+        where=TRIES,
         partial=(
             pl.len().cast(pl.Int64).alias("attempts"),
             (_KIND == "login_success").sum().cast(pl.Int64).alias("successes"),
@@ -378,7 +378,7 @@ _TABLES = (
         meaning="One row for each command line that attackers entered.",
         keys=(pl.col("command"),),
         distinct=(pl.col("src_ip"), pl.col("sensor")),
-        where=_ENTERED & pl.col("command").is_not_null(),
+        where=ENTERED & pl.col("command").is_not_null(),
         partial=(pl.len().cast(pl.Int64).alias("events"), *_FIRST_LAST),
         merged=(
             pl.col("events").sum(),

@@ -1,0 +1,139 @@
+"""Which lines of a published hour can match, told from its bytes, before anything is parsed.
+
+Published lines come from one encoder (`lake.lines`): no blank stands between a name and its value,
+and of a text only quotes, backslashes, control characters and DEL may be written as escapes. So an
+event with `sensor` `a"b` holds the bytes `"sensor":"a`, whatever the encoder does with the rest.
+What is left may still not match: the condition decides that. Not here: the condition (`query`).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import takewhile
+from typing import Final
+
+from stingar_dagster.lake.reader.query import SOURCE, Network, Query, lies_in
+
+_ESCAPED: Final = frozenset('"\\\x7f') | frozenset(map(chr, range(0x20)))
+
+_ALL_OF: Final = 0.5
+"""Where more than this share of an hour's bytes may match, nothing is picked out of it."""
+
+
+def candidates(data: bytes, query: Query) -> bytes:
+    """The lines of an object among which all matches are, in order.
+
+    Args:
+        data: an object's bytes.
+        query: what is looked for; its range and `where` do not count here.
+
+    Returns:
+        nothing where no line can match; the object itself where the query says nothing, or where
+        most of it may match.
+    """
+    options = [_Sought(data, needles_of(column, values)) for column, values in query.values.items()]
+    if query.source is not None:
+        options.append(_of_source(data, query.source))
+    text = _longest_plain(query.command or "").lower()
+    if text:
+        # Only ASCII letters change, which no part of another character is.
+        options.append(_Sought(data.lower(), [text]))
+    if not options:
+        return data
+    # The rarest of what must be there decides which lines are looked at.
+    rarest = options[0] if len(options) == 1 else min(options, key=_Sought.count)
+    return _lines(data, rarest.places())
+
+
+def needles_of(column: str, values: Sequence[str | int]) -> list[bytes]:
+    """For each value of a column, what stands in every line that has it."""
+    name = f'"{column}":'
+    needles = []
+    for value in values:
+        if isinstance(value, int):
+            needles += [f"{name}{value},".encode(), f"{name}{value}}}".encode()]
+            continue
+        plain = "".join(takewhile(lambda character: character not in _ESCAPED, value))
+        end = '"' if plain == value else ""
+        needles.append(f'{name}"{plain}{end}'.encode())
+    return needles
+
+
+def lines_from(data: bytes, network: Network) -> bytes:
+    """The lines of an object whose source lies in a network."""
+    return _lines(data, _of_source(data, network).places())
+
+
+class _Sought:
+    """Texts of which one stands in every line that matches.
+
+    Args:
+        data: an object's bytes.
+        needles: a few texts.
+        known: where they stand, if that is known already.
+    """
+
+    def __init__(
+        self, data: bytes, needles: Sequence[bytes], known: list[int] | None = None
+    ) -> None:
+        self._data = data
+        self._needles = needles
+        self._known = known
+
+    def count(self) -> int:
+        if self._known is not None:
+            return len(self._known)
+        return sum(map(self._data.count, self._needles))
+
+    def places(self) -> Iterator[int]:
+        """Where any of them stands, in order."""
+        if self._known is not None:
+            return iter(self._known)
+        return merge(*(self._places(needle) for needle in self._needles))
+
+    def _places(self, needle: bytes) -> Iterator[int]:
+        place = self._data.find(needle)
+        while place >= 0:
+            yield place
+            place = self._data.find(needle, place + 1)
+
+
+def _of_source(data: bytes, network: Network) -> _Sought:
+    """Where the addresses of a network stand as sources."""
+    if network.version == 4 and network.prefixlen == network.max_prefixlen:
+        return _Sought(data, needles_of(SOURCE, [str(network.network_address)]))
+    # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
+    octets = str(network.network_address).split(".")[: network.prefixlen // 8]
+    known = "".join(f"{octet}." for octet in octets) if network.version == 4 else ""
+    pattern = f'"{SOURCE}":"({re.escape(known)}[^"\\\\]*)"'.encode()
+    inside: dict[bytes, bool] = {}
+    places = []
+    for match in re.finditer(pattern, data):
+        written = match[1]
+        if written not in inside:
+            inside[written] = lies_in(written.decode(), network)
+        if inside[written]:
+            places.append(match.start())
+    return _Sought(data, (), places)
+
+
+def _longest_plain(text: str) -> bytes:
+    """The longest part of a text that is written as it is."""
+    parts = re.split(f"[{re.escape(''.join(sorted(_ESCAPED)))}]", text)
+    return max((part.encode() for part in parts), key=len)
+
+
+def _lines(data: bytes, places: Iterator[int]) -> bytes:
+    """The lines that stand at some places, each once."""
+    found: list[bytes] = []
+    size = end = 0
+    for place in places:
+        if place < end:
+            continue
+        start = data.rfind(b"\n", 0, place) + 1
+        end = data.find(b"\n", place) + 1 or len(data)
+        found.append(data[start:end])
+        size += end - start
+        if size > len(data) * _ALL_OF:
+            return data
+    return b"".join(found)
