@@ -24,6 +24,12 @@ class StreamJobs:
     land: UnresolvedAssetJobDefinition
     publish: UnresolvedAssetJobDefinition
     roll: UnresolvedAssetJobDefinition
+    first_assets: tuple[dg.AssetKey, dg.AssetKey, dg.AssetKey]
+
+    @property
+    def leads(self) -> dict[str, dg.AssetKey]:
+        """By the name of a job, the first of its assets: what its runs are known by."""
+        return {job.name: lead for job, lead in zip(self.all, self.first_assets, strict=True)}
 
     @property
     def all(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
@@ -48,6 +54,7 @@ def stream_jobs(stream: Stream, assets: StreamAssets) -> StreamJobs:
             selection=list(assets.daily),
             description="Roll hours up into daily tables.",
         ),
+        first_assets=(assets.landed, assets.cleaned, min(assets.daily)),
     )
 
 
