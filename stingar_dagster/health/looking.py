@@ -25,6 +25,7 @@ from stingar_dagster.health.silence import silent_senders
 from stingar_dagster.health.volume import volume
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.layout import day_of, hour_of_path
 from stingar_dagster.streams import Stream
 
 
@@ -51,10 +52,22 @@ class Look:
 
     @cached_property
     def unpublished(self) -> Collection[datetime]:
-        """Event hours that the latest full landed hours touch and that are not published."""
+        """Event hours that the latest full landed hours touch and that are not published.
+
+        A ledger that changed a moment ago, by a late capture or a backfill, has its runs ahead.
+        """
         due = due_hour(self.norms, self.now)
-        hours = self.landings.filter(pl.col("cleaned") > 0)["hour"]
-        return backlog.unpublished_hours(self.lake, [hour for hour in hours if hour <= due][-2:])
+        full = self.landings.filter((pl.col("cleaned") > 0) & (pl.col("hour") <= due))
+        hours = full["hour"].to_list()[-2:]
+        store, layout = self.lake.store, self.lake.layout
+        settled = {
+            hour_of_path(entry.path)
+            for day in {day_of(hour) for hour in hours}
+            for entry in store.find(layout.ledgers_of(day))
+            if entry.modified is None or entry.modified + self.norms.grace < self.now
+        }
+        pending = backlog.unpublished_hours(self.lake, [hour for hour in hours if hour in settled])
+        return [hour for hour, why in pending.items() if not why.startswith("reopened")]
 
     def _days(self, ahead: int) -> list[datetime]:
         today = self.now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -13,15 +13,15 @@ from statistics import median
 def usual_silence(hours: Sequence[int], weeks: float) -> int:
     """The longest silence, in whole hours, that comes about once a week.
 
-    Longer ones that came up to once a week on average are left out: an outage or two in five weeks
-    must not make a sender that speaks every minute seem one that rests for days.
+    Longer ones that came less than once a week are left out, one at least: an outage or two must
+    not make a sender that speaks every minute seem one that rests for days.
 
     Args:
         hours: those in which it was heard, ascending.
-        weeks: that they span; below one, the longest silence counts.
+        weeks: that they span.
     """
     silences = sorted((after - before - 1 for before, after in pairwise(hours)), reverse=True)
-    return silences[min(int(weeks), len(silences) - 1)] if silences else 0
+    return silences[min(max(int(weeks), 1), len(silences) - 1)] if silences else 0
 
 
 def robust_spread(values: Sequence[float]) -> tuple[float, float]:
