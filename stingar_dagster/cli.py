@@ -491,7 +491,7 @@ def alert_test() -> None:
     Where that is stands in the STINGAR_ALERT_... settings. Exit code 1: somebody did not get it.
     """
     from stingar_dagster.alerts.delivery import NotDelivered, deliver
-    from stingar_dagster.alerts.messages import test_message
+    from stingar_dagster.alerts.messages import message_for_test
     from stingar_dagster.alerts.settings import load_alert_settings
 
     settings = load_alert_settings()
@@ -503,7 +503,7 @@ def alert_test() -> None:
     missed = False
     for sink in settings.sinks:
         try:
-            note = deliver(sink, test_message(settings, time.time()), settings)
+            note = deliver(sink, message_for_test(settings, time.time()), settings)
         except NotDelivered as error:
             missed = True
             click.echo(f"stingar: {visible(str(error))}", err=True)

@@ -5,6 +5,7 @@ of a channel, no link. Links lead to Dagster's UI alone. Not here: sending (`del
 """
 
 import html
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,10 @@ FORMAT: Final = 1
 
 _MOST_ITEMS: Final = 20
 _MOST_TEXT: Final = 900
-"""Teams takes 28 KB in all, Slack 3,000 characters in a text."""
+_MOST_SLACK: Final = 2900
+"""Slack takes 3,000 characters in a text, escapes included."""
+_MOST_TEAMS: Final = 27_000
+"""Teams takes 28 KB in all."""
 _WORDS: Final = {Phase.STARTED: "Problem", Phase.LASTING: "Still", Phase.OVER: "Over"}
 
 
@@ -101,7 +105,7 @@ def message_of(notices: Sequence[Notice], settings: AlertSettings, now: float) -
     return Message(tuple(items), _utc(now), max(len(notices) - _MOST_ITEMS, 0))
 
 
-def test_message(settings: AlertSettings, now: float) -> Message:
+def message_for_test(settings: AlertSettings, now: float) -> Message:
     """What `stingar alert-test` sends."""
     text = "This is a test: nothing is wrong. Problems of the pipeline will be told here."
     link = f"{settings.ui}/overview" if settings.ui else ""
@@ -112,8 +116,9 @@ def test_message(settings: AlertSettings, now: float) -> Message:
 
 def harmless(text: str, longest: int) -> str:
     """Text that no client makes a link of, on one line, without characters that are not seen."""
-    text = visible(text, longest)
-    return text.replace("://", "[:]//").replace("www.", "www[.]")
+    text = visible(text, longest).replace("://", "[:]//").replace("www.", "www[.]")
+    # What is not seen came out longer than it was.
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 # ---- forms
@@ -200,7 +205,10 @@ def teams(message: Message) -> dict[str, Any]:
         "contentUrl": None,
         "content": card,
     }
-    return {"type": "message", "attachments": [attachment]}
+    made = {"type": "message", "attachments": [attachment]}
+    if len(message.items) > 1 and len(json.dumps(made)) > _MOST_TEAMS:
+        return teams(Message(message.items[:-1], message.at, message.more + 1))
+    return made
 
 
 def webhook(message: Message) -> dict[str, Any]:
@@ -248,7 +256,11 @@ def _text(notice: Notice) -> str:
 
 
 def _slack_text(text: str) -> dict[str, Any]:
-    return {"type": "plain_text", "text": _slack(text), "emoji": False}
+    escaped = _slack(text)
+    while len(escaped) > _MOST_SLACK:
+        text = text[: len(text) * 3 // 4]
+        escaped = _slack(text) + "…"
+    return {"type": "plain_text", "text": escaped, "emoji": False}
 
 
 def _slack(text: str) -> str:
