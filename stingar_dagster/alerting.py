@@ -112,16 +112,17 @@ def _see_runs(
             statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
             updated_after=datetime.fromtimestamp(until - _OVERLAP_SECONDS, UTC),
         ),
-        limit=RUNS_A_TICK,
+        # So many new ones, behind those that are read twice.
+        limit=RUNS_A_TICK + len(state.counted),
         order_by="update_timestamp",
         ascending=True,
     )
     for record in records:
         run, ended = record.dagster_run, record.update_timestamp.timestamp()
         until = max(until, ended)
-        if run.run_id in state.counted:
+        if run.run_id[:13] in state.counted:
             continue
-        state.counted[run.run_id] = ended
+        state.counted[run.run_id[:13]] = ended
         name = _lead(run, leads)
         key, keys = f"run:{name}", partitions.keys_of_run(run.tags)
         if run.status == dg.DagsterRunStatus.SUCCESS:
@@ -135,11 +136,10 @@ def _see_runs(
             problem = problems.is_bad(state, key, f"runs of {name} fail", reason, link, ended)
             problems.run_failed(problem, keys)
             problem.title = _runs_title(name, problem)
-    # A full page may be all overlap: go on behind it, or nothing newer would ever be seen.
     state.runs_until = until
-    kept = until - 2 * _OVERLAP_SECONDS
-    if len(records) < RUNS_A_TICK:
-        state.counted = {run: at for run, at in state.counted.items() if at >= kept}
+    state.counted = {
+        run: ended for run, ended in state.counted.items() if ended >= until - _OVERLAP_SECONDS
+    }
 
 
 def _runs_title(name: str, problem: problems.Problem) -> str:

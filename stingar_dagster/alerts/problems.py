@@ -82,7 +82,8 @@ class Alerts(msgspec.Struct):
         problems: by key.
         sinks: those that failed, by name.
         runs_until: runs that ended before were taken in.
-        counted: failed runs that were, of the last minutes: they may be read twice.
+        counted: the beginnings of the ids of runs that were, of the last minute, and when they
+            ended: runs may be read twice.
     """
 
     problems: dict[str, Problem] = {}
