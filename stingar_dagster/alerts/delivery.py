@@ -82,8 +82,13 @@ def _send(message: Message, settings: Mail) -> str:
     try:
         with _connected(settings) as server:
             if settings.user:
-                _log_in(server, settings, place)
+                server.login(settings.user, settings.password)
             refused = server.send_message(made, settings.sender, settings.to)
+    except smtplib.SMTPAuthenticationError as error:
+        raise NotDelivered(
+            f"{place} refused the login (code {error.smtp_code}); check "
+            "STINGAR_ALERT_EMAIL_USER and STINGAR_ALERT_EMAIL_PASSWORD"
+        ) from None
     except smtplib.SMTPNotSupportedError:
         raise NotDelivered(
             f"{place} does not offer what is asked of it (STARTTLS or a login); check "
@@ -106,17 +111,6 @@ def _send(message: Message, settings: Mail) -> str:
         # The others have it: sending to all again would tell them twice.
         return f"{place} refused {len(refused)} of {len(settings.to)} addresses; check them"
     return ""
-
-
-def _log_in(server: smtplib.SMTP, settings: Mail, place: str) -> None:
-    try:
-        server.login(settings.user, settings.password)
-    except (smtplib.SMTPAuthenticationError, smtplib.SMTPServerDisconnected):
-        # Some hang up after the second way of logging in that smtplib tries.
-        raise NotDelivered(
-            f"{place} refused the login; check STINGAR_ALERT_EMAIL_USER and "
-            "STINGAR_ALERT_EMAIL_PASSWORD"
-        ) from None
 
 
 def _connected(settings: Mail) -> smtplib.SMTP:

@@ -59,7 +59,7 @@ class MailSink:
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         self.logins.append(data.login)
-        return AuthResult(success=data.password == PASSWORD.encode())
+        return AuthResult(success=data.password == PASSWORD.encode(), handled=False)
 
 
 @contextlib.contextmanager

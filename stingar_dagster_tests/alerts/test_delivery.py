@@ -105,7 +105,7 @@ def test_a_wrong_password_is_told_without_it(tls: ssl.SSLContext) -> None:
         settings = mail(sink, Security.STARTTLS, user="stingar", password="other-word")
         with pytest.raises(NotDelivered) as told:
             deliver("e-mail", message(), settings)
-    assert "refused the login; check" in str(told.value)
+    assert "refused the login (code 535); check" in str(told.value)
     assert "other-word" not in str(told.value)
 
 
