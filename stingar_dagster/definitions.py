@@ -28,8 +28,8 @@ def build_definitions(
     leads: dict[str, dg.AssetKey] = {}
     for stream in STREAMS.values():
         assets = stream_assets(stream, settings)
-        jobs = stream_jobs(stream, assets)
         health = stream_health(stream, assets)
+        jobs = stream_jobs(stream, assets, health.checks.check_keys)
         told += health.checks.check_keys
         if settings.notices:
             told.append(dg.AssetCheckKey(assets.landed, AS_TOLD))

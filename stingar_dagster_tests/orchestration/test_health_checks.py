@@ -63,6 +63,19 @@ def test_a_failed_check_is_a_warning_in_the_records_with_words_and_numbers(
     assert table.records[0].data["from"] == 1
 
 
+def test_no_run_of_a_step_evaluates_them(
+    site: Site, defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    apart = checks_of(STREAMS["stingar"]).keys()
+    for name in ("land", "publish", "roll"):
+        job = defs.resolve_job_def(f"stingar_{name}")
+        assert not apart & {key.name for key in job.asset_layer.asset_graph.asset_check_keys}
+    result = defs.resolve_job_def("stingar_land").execute_in_process(
+        instance=instance, run_config=QUIET, partition_key=TEN.strftime("%Y-%m-%d-%H:%M")
+    )
+    assert [e.check_name for e in result.get_asset_check_evaluations()] == ["counts_reconcile"]
+
+
 def test_one_check_can_be_started_by_itself(
     site: Site, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
