@@ -569,6 +569,34 @@ def quarantine_replay(since: datetime | None, until: datetime | None) -> None:
     sys.exit(1 if outcome.failures else 0)
 
 
+@main.command("alert-test")
+def alert_test() -> None:
+    """Send a test message to everyone who is told of problems.
+
+    Where that is stands in the STINGAR_ALERT_... settings. Exit code 1: somebody did not get it.
+    """
+    from stingar_dagster.alerts.delivery import NotDelivered, deliver
+    from stingar_dagster.alerts.messages import message_for_test
+    from stingar_dagster.alerts.settings import load_alert_settings
+
+    settings = load_alert_settings()
+    if not settings.sinks:
+        raise UsageError(
+            "nobody is told of problems: set STINGAR_ALERT_EMAIL_TO, STINGAR_ALERT_SLACK, "
+            "STINGAR_ALERT_TEAMS or STINGAR_ALERT_WEBHOOK (docs/checks.md)"
+        )
+    missed = False
+    for sink in settings.sinks:
+        try:
+            note = deliver(sink, message_for_test(settings, time.time()), settings)
+        except NotDelivered as error:
+            missed = True
+            click.echo(f"stingar: {visible(str(error))}", err=True)
+        else:
+            click.echo(f"{sink}: sent{f', but {visible(note)}' if note else ''}")
+    sys.exit(1 if missed else 0)
+
+
 # ---------------------------------------------------------------------------- helpers
 
 

@@ -4,7 +4,11 @@ import warnings
 
 import dagster as dg
 
+from stingar_dagster.alerting import alert_sensor
+from stingar_dagster.alerts.settings import AlertSettings, load_alert_settings
 from stingar_dagster.assets import stream_assets
+from stingar_dagster.checks import AS_TOLD
+from stingar_dagster.health_checks import stream_health
 from stingar_dagster.jobs import daily_roll_up, stream_jobs
 from stingar_dagster.resources import PIPELINE
 from stingar_dagster.sensors import stream_sensors
@@ -15,23 +19,35 @@ from stingar_dagster.streams import STREAMS
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
+def build_definitions(
+    settings: Settings, alert_settings: AlertSettings | None = None
+) -> dg.Definitions:
     """Everything Dagster knows of, for every declared stream."""
     definitions = []
+    told: list[dg.AssetCheckKey] = []
+    leads: dict[str, dg.AssetKey] = {}
     for stream in STREAMS.values():
         assets = stream_assets(stream, settings)
-        jobs = stream_jobs(stream, assets)
+        health = stream_health(stream, assets)
+        jobs = stream_jobs(stream, assets, health.checks.check_keys)
+        told += health.checks.check_keys
+        if settings.notices:
+            told.append(dg.AssetCheckKey(assets.landed, AS_TOLD))
+        leads |= jobs.leads
         definitions.append(
             dg.Definitions(
                 assets=assets.definitions,
-                jobs=jobs.all,
+                asset_checks=[health.checks],
+                jobs=[*jobs.all, health.job],
                 sensors=stream_sensors(stream, assets, jobs),
-                schedules=[daily_roll_up(stream, jobs)],
+                schedules=[daily_roll_up(stream, jobs), health.schedule],
             )
         )
+    alerts = alert_sensor(alert_settings or AlertSettings(), told, leads)
     return dg.Definitions.merge(
         *definitions,
         dg.Definitions(
+            sensors=[alerts] if alerts is not None else [],
             resources={"pipeline": PIPELINE},
             # The steps do their own batching; a process a step would only add its start-up.
             executor=dg.in_process_executor,
@@ -39,4 +55,4 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     )
 
 
-defs = build_definitions(load_settings())
+defs = build_definitions(load_settings(), load_alert_settings())

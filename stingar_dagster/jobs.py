@@ -5,6 +5,7 @@ Dagster builds from the assets themselves.
 See https://docs.dagster.io/guides/build/jobs
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import dagster as dg
@@ -24,30 +25,51 @@ class StreamJobs:
     land: UnresolvedAssetJobDefinition
     publish: UnresolvedAssetJobDefinition
     roll: UnresolvedAssetJobDefinition
+    first_assets: tuple[dg.AssetKey, dg.AssetKey, dg.AssetKey]
+
+    @property
+    def leads(self) -> dict[str, dg.AssetKey]:
+        """By the name of a job, the first of its assets: what its runs are known by."""
+        return {job.name: lead for job, lead in zip(self.all, self.first_assets, strict=True)}
 
     @property
     def all(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
         return self.land, self.publish, self.roll
 
 
-def stream_jobs(stream: Stream, assets: StreamAssets) -> StreamJobs:
-    """The three jobs of one stream."""
+def stream_jobs(
+    stream: Stream, assets: StreamAssets, apart: Iterable[dg.AssetCheckKey] = ()
+) -> StreamJobs:
+    """The three jobs of one stream.
+
+    Args:
+        stream: whose.
+        assets: its assets.
+        apart: checks of these assets that have a job of their own. A job over assets would take
+            them in, and evaluate them with every hour that lands.
+    """
+    others = dg.AssetSelection.checks(*apart)
+
+    def only(*keys: dg.AssetKey) -> dg.AssetSelection:
+        return dg.AssetSelection.assets(*keys) - others
+
     return StreamJobs(
         land=dg.define_asset_job(
             f"{stream.name}_land",
-            selection=[assets.landed, assets.quarantined],
+            selection=only(assets.landed, assets.quarantined),
             description="Decode and clean landed hours.",
         ),
         publish=dg.define_asset_job(
             f"{stream.name}_publish",
-            selection=[assets.cleaned],
+            selection=only(assets.cleaned),
             description="Publish event hours.",
         ),
         roll=dg.define_asset_job(
             f"{stream.name}_roll",
-            selection=list(assets.daily),
+            selection=only(*assets.daily),
             description="Roll hours up into daily tables.",
         ),
+        first_assets=(assets.landed, assets.cleaned, min(assets.daily)),
     )
 
 

@@ -4,10 +4,16 @@ Here: the definitions, and the way between partition keys and times. Not here: w
 due (`automation`). See https://docs.dagster.io/guides/build/partitions-and-backfills
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from stingar_dagster.settings import Settings
 
@@ -59,3 +65,24 @@ def parse_day_key(key: str) -> datetime:
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
+
+
+def of_run(tags: Mapping[str, str]) -> list[datetime]:
+    """The hours or days that a run is of, by its tags; none for a run without partitions."""
+    first = tags.get(PARTITION_NAME_TAG, tags.get(ASSET_PARTITION_RANGE_START_TAG))
+    last = tags.get(PARTITION_NAME_TAG, tags.get(ASSET_PARTITION_RANGE_END_TAG))
+    if first is None or last is None:
+        return []
+    parse, step = (parse_hour_key, HOUR) if ":" in first else (parse_day_key, DAY)
+    at, found = parse(first), []
+    while at <= parse(last):
+        found.append(at)
+        at += step
+    return found
+
+
+def keys_of_run(tags: Mapping[str, str]) -> list[str]:
+    """The same as keys; one empty key for a run without partitions."""
+    name = tags.get(PARTITION_NAME_TAG, tags.get(ASSET_PARTITION_RANGE_START_TAG, ""))
+    key = hour_key if ":" in name else day_key
+    return [key(at) for at in of_run(tags)] or [""]

@@ -20,7 +20,6 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
 )
 
 from stingar_dagster import checks, partitions
@@ -130,7 +129,11 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
             for hour, captures in missing.items()
         }
         requests = due(
-            pending, cursor.asked, _under_way(_instance(context), jobs.land), _now(), HOURS_A_TICK
+            pending,
+            cursor.asked,
+            _under_way(opened_instance(context), jobs.land),
+            _now(),
+            HOURS_A_TICK,
         )
         new = [hour for hour in requests.due if hour.isoformat() not in cursor.asked]
         return dg.SensorResult(
@@ -206,7 +209,7 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
             lake = PIPELINE.open(stream.name).lake
             cursor = _decode(context.cursor, FollowingCursor)
             now = _now()
-            landed, after = _materialized(_instance(context), [assets.landed], cursor)
+            landed, after = _materialized(opened_instance(context), [assets.landed], cursor)
             reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
             if reconcile:
                 landed |= set(backlog.landed_hours(lake, datetime.now(UTC) - RECONCILE_REACH))
@@ -214,7 +217,11 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
         requests = due(
-            pending, cursor.asked, _under_way(_instance(context), jobs.publish), now, HOURS_A_TICK
+            pending,
+            cursor.asked,
+            _under_way(opened_instance(context), jobs.publish),
+            now,
+            HOURS_A_TICK,
         )
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
@@ -246,7 +253,7 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
             cursor = _decode(context.cursor, FollowingCursor)
             now = _now()
             hours, after = _materialized(
-                _instance(context), [assets.cleaned, assets.quarantined], cursor
+                opened_instance(context), [assets.cleaned, assets.quarantined], cursor
             )
             days = {day_of(hour) for hour in hours} | set(cursor.open)
             reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
@@ -257,7 +264,11 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
         requests = due(
-            pending, cursor.asked, _under_way(_instance(context), jobs.roll), now, HOURS_A_TICK
+            pending,
+            cursor.asked,
+            _under_way(opened_instance(context), jobs.roll),
+            now,
+            HOURS_A_TICK,
         )
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
@@ -269,7 +280,7 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
     return changed_days
 
 
-def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
+def opened_instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
     """Dagster's instance, opened once in the life of the code server.
 
     A context opens one for each tick that asks, which takes more time than all else in a tick
@@ -307,16 +318,7 @@ def _under_way(instance: dg.DagsterInstance, job: UnresolvedAssetJobDefinition) 
     """Partitions of a job's runs that have not finished."""
     busy: set[datetime] = set()
     for run in instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED)):
-        first = run.tags.get(PARTITION_NAME_TAG, run.tags.get(ASSET_PARTITION_RANGE_START_TAG))
-        last = run.tags.get(PARTITION_NAME_TAG, run.tags.get(ASSET_PARTITION_RANGE_END_TAG))
-        if first is None or last is None:
-            continue
-        parse = partitions.parse_hour_key if ":" in first else partitions.parse_day_key
-        step = partitions.HOUR if ":" in first else partitions.DAY
-        at = parse(first)
-        while at <= parse(last):
-            busy.add(at)
-            at += step
+        busy.update(partitions.of_run(run.tags))
     return busy
 
 

@@ -107,6 +107,10 @@ class Layout:
         """What `stingar capture` instances agreed on for a partition's next capture."""
         return f"{self.stream}/state/capturing/{namespace}/{event_hub}/{partition}.json"
 
+    def health(self, name: str) -> str:
+        """What checks keep, so that they need not read weeks again."""
+        return f"{self.stream}/state/health/{name}"
+
     @property
     def marks(self) -> str:
         return f"{self.stream}/state/marks.json"

@@ -16,6 +16,7 @@ from stingar_dagster.streams.expressions import (
     without_bytes_repr,
     without_mapped_prefix,
 )
+from stingar_dagster.streams.norms import Origins
 from stingar_dagster.streams.stingar_recount import RECOUNTS
 from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream
 from stingar_dagster.streams.tables import DailyTable, TableColumn
@@ -462,6 +463,8 @@ _TABLES = (
             pl.len().cast(pl.Int64).alias("events"),
             pl.col("src_ip").drop_nulls().unique().sort().alias("sources"),
             *_FIRST_LAST,
+            pl.col("enqueued_us").min().alias("first_enqueued_us"),
+            pl.col("enqueued_us").max().alias("last_enqueued_us"),
             pl.col("time_us").sort().diff().max().fill_null(0).alias("silence_us"),
             ((pl.col("enqueued_us") - pl.col("time_us")) // 1_000_000)
             .drop_nulls()
@@ -520,4 +523,11 @@ STINGAR = Stream(
     steps=_STEPS,
     tables=_TABLES,
     code_version="2",
+    origins=Origins(
+        sensor="sensor",
+        software="app",
+        table="daily_sensors",
+        arrived=("first_enqueued_us", "last_enqueued_us"),
+        logged=("first_us", "last_us"),
+    ),
 )

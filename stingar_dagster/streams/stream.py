@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from stingar_dagster.streams.norms import Norms, Origins
 from stingar_dagster.streams.tables import DailyTable
 
 
@@ -90,6 +91,9 @@ class Stream:
         slot_minutes: length of a landed slot; divides 60.
         code_version: raised when cleaning changes; landed hours that are run again are cleaned
             anew where theirs differs.
+        origins: which columns tell who sent an event; None: nobody is missed when silent, and
+            drift is told for the stream as a whole.
+        norms: what checks count as usual.
     """
 
     name: str
@@ -103,6 +107,8 @@ class Stream:
     code_version: str
     unwrap: tuple[str, ...] = ()
     slot_minutes: int = 30
+    origins: Origins | None = None
+    norms: Norms = field(default_factory=Norms)
     _columns: tuple[Column, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
