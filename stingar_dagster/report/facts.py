@@ -59,14 +59,16 @@ class Number:
         known = self.known
         if not known:
             return "no earlier day to compare with"
-        days = f"the last {WEEK} days" if len(known) == WEEK else f"{len(known)} earlier day"
-        if 1 < len(known) < WEEK:
-            days += "s"
-        if self.value > max(known):
-            return f"more than on any of {days} (at most {max(known):,})"
-        if self.value < min(known):
-            return f"less than on any of {days} (at least {min(known):,})"
-        return f"as in {days}: {min(known):,} to {max(known):,}, median {median(known):,.0f}"
+        least, most = min(known), max(known)
+        if len(known) == 1:
+            side = "as" if self.value == most else "more than" if self.value > most else "less than"
+            return f"{side} on the only earlier day of the week ({most:,})"
+        days = f"the {WEEK} days" if len(known) == WEEK else f"the {len(known)} known days"
+        if self.value > most:
+            return f"more than on any of {days} before (at most {most:,})"
+        if self.value < least:
+            return f"less than on any of {days} before (at least {least:,})"
+        return f"as on {days} before: {least:,} to {most:,}, median {median(known):,.0f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,4 +408,3 @@ def _without(hours: list[int]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-

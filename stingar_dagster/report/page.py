@@ -83,7 +83,7 @@ def _week(number: Number) -> Markup:
 
 def _hours(facts: Facts) -> Markup:
     title = "Events an hour by honeypot software"
-    return Markup(charts.stacked_hours(facts.hours_by_app, title, ink="currentColor"))
+    return Markup(charts.stacked_hours(facts.hours_by_app, title))
 
 
 def _share(value: int, highest: int) -> Markup:

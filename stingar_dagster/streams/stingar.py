@@ -186,7 +186,8 @@ def _event_kind() -> pl.Expr:
     """What kind of event it is, from what its signature alone says in this column so far; a
     login's fields say more than a mere connection."""
     login_fields = pl.any_horizontal(
-        pl.col("ssh_username", "ssh_password", "username", "password").is_not_null()
+        pl.col(name).is_not_null()
+        for name in ("ssh_username", "ssh_password", "username", "password")
     )
     by_signature = pl.col("event_kind")
     return (
@@ -333,9 +334,11 @@ _TABLES = (
             pl.col("app").drop_nulls().unique().sort().alias("apps"),
             pl.col("dest_port").drop_nulls().unique().sort().alias("ports"),
             *_SEEN,
-            pl.col("sensor").sort_by("first_us", "sensor").drop_nulls().first().alias(
-                "first_sensor"
-            ),
+            pl.col("sensor")
+            .sort_by("first_us", "sensor")
+            .drop_nulls()
+            .first()
+            .alias("first_sensor"),
         ),
         columns=(
             _text("src_ip", "Source address"),

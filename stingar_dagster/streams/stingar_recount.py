@@ -19,10 +19,12 @@ Row = dict[str, Any]
 _HOUR: Final = timedelta(hours=1)
 
 _USUAL_IN_EXTRA: Final = frozenset(
-    "@timestamp timestamp start_time authentication_keys args form_data headers files virustotal "
-    "sip_data @version @metadata host agent ecs input log beat offset prospector fileset "
-    "source".split()
-)
+    (
+        "@timestamp", "timestamp", "start_time", "authentication_keys", "args", "form_data",
+        "headers", "files", "virustotal", "sip_data", "@version", "@metadata", "host", "agent",
+        "ecs", "input", "log", "beat", "offset", "prospector", "fileset", "source",
+    )
+)  # fmt: skip
 _DECLARED_AS: Final = {
     name: kind
     for kind, names in {

@@ -135,7 +135,7 @@ def pages(runs: dict[str, str]) -> dict[str, tuple[str, str]]:
         path = f"/assets/stingar/{asset}?view=checks&checkDetail=counts_reconcile"
         found[f"{asset} checks"] = (path, told)
     path = f"/assets/stingar/daily_commands?view=partitions&partition={day}"
-    found["daily_commands partitions"] = (path, "size in MB")
+    found["daily_commands partitions"] = (path, "top commands")
     return found
 
 
