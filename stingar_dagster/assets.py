@@ -370,6 +370,7 @@ def _of_day(
         shown[REPORT] = {
             "dagster/size_bytes": record.size,
             **_published(place, record.rows),
+            **showing.of_report(lake, day),
         }
     return shown
 

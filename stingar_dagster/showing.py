@@ -9,6 +9,7 @@ See https://docs.dagster.io/guides/build/assets/metadata-and-tags
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +21,13 @@ from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import QuarantineLine
 from stingar_dagster.lake.schema import duckdb_type
 from stingar_dagster.report import pictures
+from stingar_dagster.report.history import NUMBERS, kept_digest
 from stingar_dagster.streams.lineage import CAPTURED, event_sources, table_sources
 from stingar_dagster.streams.stream import Column, Stream
 from stingar_dagster.streams.tables import DailyTable, TableColumn
 
-PREVIEW_ROWS: Final = 10
-_HOUR_ROWS: Final = 5
-"""Hours are published again and again, and each time is kept."""
+PREVIEW_ROWS: Final = 5
+"""Few: hours and days are published again and again, and each time is kept."""
 _HOUR_COLUMNS: Final[tuple[str, ...]] = (
     "@timestamp", "sensor", "src_ip", "dest_port", "app", "event_kind", "username", "password",
     "command",
@@ -89,11 +90,18 @@ def of_event_hour(lake: Lake, path: str, record: Record) -> Metadata:
     """First rows, pictures and delays of an event hour."""
     svgs, numbers = pictures.of_hour(lake, record)
     data = pictures.read_small(lake, path, record.size)
-    schema = lake.stream.schema
-    columns = [name for name in _HOUR_COLUMNS if name in schema]
-    rows = pictures.first_rows(data, schema, _HOUR_ROWS)
-    types = {name: duckdb_type(schema[name]) for name in columns}
-    return {**numbers, **drawn(svgs), **preview(rows, columns, types)}
+    declared = lake.stream.schema
+    schema = {name: declared[name] for name in _HOUR_COLUMNS if name in declared}
+    rows = pictures.first_rows(data, schema, PREVIEW_ROWS)
+    types = {name: duckdb_type(dtype) for name, dtype in schema.items()}
+    return {**numbers, **drawn(svgs), **preview(rows, list(schema), types)}
+
+
+def of_report(lake: Lake, day: datetime) -> Metadata:
+    """The day's numbers, which the UI draws over time."""
+    digest = kept_digest(lake, day)
+    numbers = digest.numbers if digest is not None else {}
+    return {NUMBERS[name][1].lower(): number for name, number in numbers.items() if name in NUMBERS}
 
 
 def of_quarantine(reasons: Mapping[str, int], lines: Iterable[QuarantineLine]) -> Metadata:

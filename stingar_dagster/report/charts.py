@@ -90,26 +90,24 @@ def stacked_hours(
     return _picture(width, height, title, told, "".join(parts), letters)
 
 
-def hour_areas(series: Mapping[str, Sequence[int]], width: int = 299, height: int = 70) -> str:
+def hour_areas(series: Mapping[str, Sequence[int]]) -> str:
     """The same in fewer bytes, for few series: areas, named in their colours."""
-    base, top = height, 14
-    step = width // 23
+    width, height, top, step = 207, 44, 11, 9
     highest = max((sum(column) for column in zip(*series.values(), strict=True)), default=0) or 1
     totals = [0] * 24
     areas = []
     for place, (name, values) in enumerate(series.items()):
         totals = [total + value for total, value in zip(totals, values, strict=True)]
-        heights = [_at(total, highest, base, top) for total in totals]
-        moves = "".join(f" {step} {after - before}" for before, after in pairwise(heights))
-        path = f"M0 {base}V{heights[0]}l{moves[1:]}V{base}"
-        colour = COLOURS[place % len(COLOURS)]
+        heights = [_at(total, highest, height, top) for total in totals]
+        moves = " ".join(f"{step} {after - before}" for before, after in pairwise(heights))
+        path = f"M0 {height}V{heights[0]}l{moves.replace(' -', '-')}V{height}"
+        colour = f'fill="{COLOURS[place % len(COLOURS)]}"'
         label = escape(visible(name, 14), quote=False)
         areas.append(
-            f'<path fill="{colour}" d="{path}"/><text fill="{colour}" x="{place * 100}" y="10">'
-            f"{label}</text>"
+            f'<path {colour} d="{path}"/><text {colour} x="{place * 70}" y="8">{label}</text>'
         )
     # The tallest first: each next one covers it up to its own height.
-    return _plain(width, height, "".join(reversed(areas)))
+    return _plain(width, height, "".join(reversed(areas)), scale=1.5, letters=8)
 
 
 def bars(
@@ -128,6 +126,7 @@ def bars(
     shapes = "".join(
         f"M0 {place * 22 + 15}h{max(round(width * value / highest), 1)}v4H0"
         for place, (_, value) in enumerate(rows)
+        if value
     )
     texts = "".join(
         f'<text y="{place * 22 + 12}">{escape(visible(label, longest), quote=False)}: '
@@ -164,10 +163,11 @@ def _picture(width: int, height: int, title: str, told: str, inside: str, more: 
     return _svg(width, height, f' role="img"{more}') + named + inside + "</svg>"
 
 
-def _plain(width: int, height: int, inside: str) -> str:
-    """A picture that stands alone, at its own size."""
-    size = f' width="{width}" height="{height}" font-family="sans-serif" font-size="12"'
-    return _svg(width, height, f'{size} fill="{INK}"') + inside + "</svg>"
+def _plain(width: int, height: int, inside: str, scale: float = 1, letters: int = 12) -> str:
+    """A picture that stands alone, at a size of its own."""
+    size = f' width="{round(width * scale)}" height="{round(height * scale)}"'
+    font = f' font-family="sans-serif" font-size="{letters}" fill="{INK}"'
+    return _svg(width, height, size + font) + inside + "</svg>"
 
 
 def _svg(width: int, height: int, more: str) -> str:

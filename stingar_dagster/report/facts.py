@@ -142,6 +142,15 @@ class Trust:
     def is_well(self) -> bool:
         return all(finding.is_well for finding in self.findings)
 
+    @property
+    def verdict(self) -> str:
+        """The findings in a few words."""
+        if not self.captures and not self.published:
+            return "Nothing is known of this day."
+        if not self.is_well:
+            return "Not everything adds up: look at what is marked."
+        return "Yes, everything adds up." if self.is_over else "So far everything adds up."
+
     def _balance(self) -> Finding:
         holds = self.captured == self.cleaned + self.quarantined
         sums = (
@@ -165,10 +174,13 @@ class Trust:
         if self.is_over:
             words = "every hour has events" if not self.empty_hours else _without(self.empty_hours)
             return Finding(not self.empty_hours, words)
-        words = f"the day's captures end before its last hour: {still_open} hours are open"
+        words = (
+            f"the day's captures end before its last hour: {_count(still_open, 'hour')} "
+            f"{'is' if still_open == 1 else 'are'} open"
+        )
         if self.empty_hours:
             words += f"; {_without(self.empty_hours)}"
-        return Finding(False, words)
+        return Finding(not self.empty_hours, words)
 
     def _sensors(self) -> Finding:
         if not self.silent:

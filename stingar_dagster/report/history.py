@@ -133,7 +133,7 @@ def digests_before(lake: Lake, day: datetime) -> dict[datetime, Digest]:
     # Listed first: of a young lake, most of the days are not there.
     with_tables = _days_in(lake, layout.day_records(lake.stream.tables[0].name))
     days = sorted(earlier for earlier in with_tables if day - REACH <= earlier < day)
-    kept = in_parallel(lambda earlier: _kept(lake, earlier), days)
+    kept = in_parallel(lambda earlier: kept_digest(lake, earlier), days)
     digests = {}
     for earlier, found in zip(days, kept, strict=True):
         digest = found or digest_of(read_tables(lake, earlier))
@@ -146,7 +146,8 @@ def _days_in(lake: Lake, folder: str) -> set[datetime]:
     return {day_of_path(entry.path) for entry in lake.store.find(folder)}
 
 
-def _kept(lake: Lake, day: datetime) -> Digest | None:
+def kept_digest(lake: Lake, day: datetime) -> Digest | None:
+    """The digest that was kept of a day; None where there is none of this release."""
     try:
         digest = _decode(lake.store.read(lake.layout.digest(day)))
     except (FileNotFoundError, msgspec.DecodeError):
