@@ -12,10 +12,10 @@ from typing import Final
 
 from stingar_dagster.safe_text import visible
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#888888")
-"""Okabe and Ito's, which colour-blind people tell apart; all are seen on white and on black."""
+COLOURS: Final = ("#07b", "#d50", "#097", "#c7a", "#b80", "#5be", "#888")
+"""Close to Okabe and Ito's, which colour-blind people tell apart; seen on white and on black."""
 
-INK: Final = "#767676"
+INK: Final = "#777"
 """For letters in pictures that stand on a page whose colour is not known."""
 
 _SVG: Final = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"{more}>'
@@ -80,7 +80,7 @@ def stacked_hours(
         parts.append(f'<path d="{path}" fill="{COLOURS[place % len(COLOURS)]}"/>')
     parts.append(f'<path d="M0 {base}.5H{width}" stroke="currentColor"/>')
     parts += [
-        _text(round(left + hour * step + wide / 2), base + 13, f"{hour:02}", "middle")
+        _text(round(left + hour * step + wide / 2), base + 13, f"{hour:02}", anchor="middle")
         for hour in range(0, 24, 3)
     ]
     parts.append(_text(0, 10, f"{highest:,} events in the busiest hour"))
@@ -102,10 +102,8 @@ def hour_areas(series: Mapping[str, Sequence[int]]) -> str:
         moves = " ".join(f"{step} {after - before}" for before, after in pairwise(heights))
         path = f"M0 {height}V{heights[0]}l{moves.replace(' -', '-')}V{height}"
         colour = f'fill="{COLOURS[place % len(COLOURS)]}"'
-        label = escape(visible(name, 14), quote=False)
-        areas.append(
-            f'<path {colour} d="{path}"/><text {colour} x="{place * 70}" y="8">{label}</text>'
-        )
+        label, start = _label(name, 12), f' x="{place * 70}"' if place else ""
+        areas.append(f'<path {colour} d="{path}"/><text {colour}{start} y="8">{label}</text>')
     # The tallest first: each next one covers it up to its own height.
     return _plain(width, height, "".join(reversed(areas)), scale=1.5, letters=8)
 
@@ -129,8 +127,7 @@ def bars(
         if value
     )
     texts = "".join(
-        f'<text y="{place * 22 + 12}">{escape(visible(label, longest), quote=False)}: '
-        f"{value:,}</text>"
+        f'<text y="{place * 22 + 12}">{_label(label, longest)}: {value:,}</text>'
         for place, (label, value) in enumerate(rows)
     )
     shape = f'<path fill="{colour}" d="{shapes}"/>'
@@ -148,18 +145,24 @@ def _legend(series: Mapping[str, Sequence[int]], width: int, height: int) -> lis
         x, y = place * each, height - 12
         colour = COLOURS[place % len(COLOURS)]
         parts.append(f'<path d="M{x} {y}h8v8h-8z" fill="{colour}"/>')
-        parts.append(_text(x + 11, y + 8, visible(name, max(each // 7 - 2, 4))))
+        parts.append(_text(x + 11, y + 8, name, max(each // 7 - 2, 4)))
     return parts
 
 
-def _text(x: int, y: int, text: str, anchor: str = "") -> str:
+def _text(x: int, y: int, text: str, longest: int = 80, anchor: str = "") -> str:
     more = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{x}" y="{y}"{more}>{escape(text, quote=False)}</text>'
+    return f'<text x="{x}" y="{y}"{more}>{_label(text, longest)}</text>'
+
+
+def _label(text: str, longest: int) -> str:
+    """Letters that may stand in a picture; what is made visible may be cut again."""
+    shown = visible(text, longest)
+    return escape(shown if len(shown) <= longest else f"{shown[: longest - 1]}…", quote=False)
 
 
 def _picture(width: int, height: int, title: str, told: str, inside: str, more: str = "") -> str:
-    description = f"<desc>{escape(told, quote=False)}</desc>" if told else ""
-    named = f"<title>{escape(title, quote=False)}</title>{description}"
+    description = f"<desc>{_label(told, 1000)}</desc>" if told else ""
+    named = f"<title>{_label(title, 200)}</title>{description}"
     return _svg(width, height, f' role="img"{more}') + named + inside + "</svg>"
 
 

@@ -307,7 +307,8 @@ def gaps_in(ledgers: Iterable[Ledger]) -> list[str]:
         for line in sorted(lines, key=lambda item: (item.first_sequence, item.last_sequence)):
             first, last = line.first_sequence or 0, line.last_sequence or 0
             if reached is not None and first > reached + 1:
-                gaps.append(f"{place} {reached + 1}-{first - 1}")
+                missing = f"{reached + 1}-{first - 1}" if first > reached + 2 else f"{reached + 1}"
+                gaps.append(f"{place} {missing}")
             gaps += [f"{place} {gap}" for gap in line.gaps]
             reached = last if reached is None else max(reached, last)
     return gaps
