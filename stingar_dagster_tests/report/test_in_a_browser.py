@@ -25,8 +25,9 @@ LOOK = """() => ({
     cut: [...document.querySelectorAll('td.t')]
         .filter(e => e.scrollWidth > e.clientWidth + 1).length,
     ran: window.owned !== undefined,
-    headers: [...document.querySelectorAll('table')].every(t => t.caption && t.tHead.rows.length == 1
-        && [...t.tHead.querySelectorAll('th')].every(h => h.scope == 'col' && h.innerText.trim())),
+    headers: [...document.querySelectorAll('table')].every(
+        t => t.caption && t.tHead.rows.length == 1
+            && [...t.tHead.querySelectorAll('th')].every(h => h.scope == 'col' && h.innerText)),
     named: [...document.querySelectorAll('svg[role=img]')].every(s => s.querySelector('title')),
     hidden: [...document.querySelectorAll('svg:not([role=img])')]
         .every(s => s.ariaHidden == 'true'),
