@@ -8,7 +8,7 @@ See https://docs.dagster.io/guides/build/assets
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import dagster as dg
@@ -266,7 +266,9 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
                         "duplicates left out": record.duplicates,
                         "segments": len(record.made_from),
                         **_published(lake.store.describe(path), record.rows),
-                        **showing.of_event_hour(lake, path, record),
+                        **showing.of_event_hour(
+                            lake, path, record, with_rows=_is_over(hour + partitions.HOUR)
+                        ),
                     },
                     partition_key=partitions.hour_key(hour),
                 )
@@ -355,7 +357,11 @@ def _of_day(
     """What to show of a day's tables and its report."""
     lake = pipeline.lake
     paths = {name: lake.layout.daily(name, day) for name in records if name != REPORT}
-    looks = showing.of_tables(lake, {name: (paths[name], records[name]) for name in paths})
+    looks = showing.of_tables(
+        lake,
+        {name: (paths[name], records[name]) for name in paths},
+        with_rows=_is_over(day + partitions.DAY),
+    )
     shown = {
         name: {
             **_counted(records[name]),
@@ -393,6 +399,12 @@ def _reported(context: dg.AssetExecutionContext) -> Iterator[None]:
                 seconds_to_wait=_FIRST_WAIT_SECONDS * 2**context.retry_number,
             ) from None
         raise dg.Failure(description=told, allow_retries=False) from None
+
+
+def _is_over(end: datetime) -> bool:
+    """Whether a partition's time has passed: until then it is published again and again, and
+    Dagster would keep its first rows each time."""
+    return datetime.now(UTC) >= end
 
 
 def _counted(record: Record) -> dict[str, int]:

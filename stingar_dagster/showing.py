@@ -27,7 +27,7 @@ from stingar_dagster.streams.stream import Column, Stream
 from stingar_dagster.streams.tables import DailyTable, TableColumn
 
 PREVIEW_ROWS: Final = 5
-"""Few: hours and days are published again and again, and each time is kept."""
+"""Few: Dagster keeps them twice with each materialization, and their columns with them."""
 _HOUR_COLUMNS: Final[tuple[str, ...]] = (
     "@timestamp", "sensor", "src_ip", "dest_port", "app", "event_kind", "username", "password",
     "command",
@@ -64,11 +64,14 @@ def preview(rows: pl.DataFrame, columns: Sequence[str], types: Mapping[str, str]
     return {"first rows": dg.MetadataValue.table(records, schema)}
 
 
-def of_tables(lake: Lake, records: Mapping[str, tuple[str, Record]]) -> dict[str, Metadata]:
+def of_tables(
+    lake: Lake, records: Mapping[str, tuple[str, Record]], *, with_rows: bool
+) -> dict[str, Metadata]:
     """First rows and pictures of a day's tables.
 
     Args:
         records: path and record of each, by the table's name.
+        with_rows: show rows, too. What is published again every minute need not.
     """
 
     def look(name: str) -> tuple[str, Metadata]:
@@ -80,15 +83,17 @@ def of_tables(lake: Lake, records: Mapping[str, tuple[str, Record]]) -> dict[str
         frame = pictures.first_rows(data, table.schema, rows)
         columns = [column.name for column in table.columns]
         types = {column.name: duckdb_type(column.dtype) for column in table.columns}
-        found = preview(frame[:PREVIEW_ROWS], columns, types)
+        found = preview(frame[:PREVIEW_ROWS], columns, types) if with_rows else {}
         return name, drawn(pictures.of_table(name, frame)) | found
 
     return dict(in_parallel(look, records))
 
 
-def of_event_hour(lake: Lake, path: str, record: Record) -> Metadata:
-    """First rows, pictures and delays of an event hour."""
+def of_event_hour(lake: Lake, path: str, record: Record, *, with_rows: bool) -> Metadata:
+    """First rows (as for `of_tables`), pictures and delays of an event hour."""
     svgs, numbers = pictures.of_hour(lake, record)
+    if not with_rows:
+        return {**numbers, **drawn(svgs)}
     data = pictures.read_small(lake, path, record.size)
     declared = lake.stream.schema
     schema = {name: declared[name] for name in _HOUR_COLUMNS if name in declared}

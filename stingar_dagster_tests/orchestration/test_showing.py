@@ -16,6 +16,8 @@ from stingar_dagster.lake.quarantine import read_quarantine
 from stingar_dagster_tests.reliability.hostile import CANARY, cases
 from stingar_dagster_tests.support import Site, event
 
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+
 HOUR = datetime(2026, 11, 3, 5, tzinfo=UTC)
 DAY = HOUR.replace(hour=0)
 UNSEEN = set("\x00\x1b\x07\u202e\u200b\u2066\ufeff")
@@ -31,7 +33,9 @@ def of_day(site: Site) -> dict[str, dict[str, Any]]:
     pipeline = site.pipeline()
     records = pipeline.roll_day(DAY)
     paths = {name: pipeline.lake.layout.daily(name, DAY) for name in records if name != REPORT}
-    return showing.of_tables(pipeline.lake, {n: (paths[n], records[n]) for n in paths})
+    return showing.of_tables(
+        pipeline.lake, {n: (paths[n], records[n]) for n in paths}, with_rows=True
+    )
 
 
 def table(metadata: dict[str, Any]) -> list[dict[str, Any]]:
@@ -57,11 +61,12 @@ def test_an_hour_shows_first_rows_and_numbers(site: Site) -> None:
     site.put([event(HOUR, app="cowrie", command="ls")] * 7, start=HOUR)
     site.run()
     lake, record = site.pipeline().lake, site.pipeline().publish_hour(HOUR)
-    metadata = showing.of_event_hour(lake, lake.layout.events(HOUR), record)
+    metadata = showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=True)
     assert [row["command"] for row in table(metadata)] == ["ls"] * showing.PREVIEW_ROWS
     assert metadata["median delay in seconds"] == 0
-    # An hour without events, or a large one, shows less.
-    assert showing.of_event_hour(lake, "nothing", type(record)()) == {}
+    now = showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=False)
+    assert now.keys() == metadata.keys() - {"first rows"}
+    assert showing.of_event_hour(lake, "nothing", type(record)(), with_rows=True) == {}
 
 
 def test_a_report_shows_its_numbers(site: Site) -> None:
@@ -79,7 +84,7 @@ def test_hostile_text_is_shown_as_text_and_only_in_tables_and_pictures(site: Sit
     record = site.pipeline().publish_hour(HOUR)
     shown = {
         **of_day(site),
-        "hour": showing.of_event_hour(lake, lake.layout.events(HOUR), record),
+        "hour": showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=True),
         "quarantine": showing.of_quarantine({"not_json": 1}, read_quarantine(lake, HOUR)),
     }
     seen = ""
@@ -110,7 +115,9 @@ def test_what_is_kept_with_each_materialization_is_small(site: Site) -> None:
     site.put(bodies, start=HOUR)
     site.run()
     lake, record = site.pipeline().lake, site.pipeline().publish_hour(HOUR)
-    shown = of_day(site) | {"hour": showing.of_event_hour(lake, lake.layout.events(HOUR), record)}
+    shown = of_day(site) | {
+        "hour": showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=True)
+    }
     for name, metadata in shown.items():
         asset = dg.AssetMaterialization(["stingar", name], metadata=metadata)
         assert len(serialize_value(asset)) < 8000, name
