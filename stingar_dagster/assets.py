@@ -337,32 +337,40 @@ def _daily(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsD
         with _reported(context), Workers(pipeline.open(stream.name)) as workers:
             selected = [key for key in keys.daily if key in context.selected_asset_keys]
             names = [key.path[-1] for key in selected]
-            days = map(partitions.parse_day_key, context.partition_keys)
-            for day, records in workers.roll_days(days, names):
-                for name, metadata in _of_day(workers.pipeline, day, records).items():
-                    context.add_asset_metadata(
-                        metadata,
-                        asset_key=dg.AssetKey([stream.name, name]),
-                        partition_key=partitions.day_key(day),
-                    )
+            tables = [name for name in names if name != REPORT]
+            days = sorted(map(partitions.parse_day_key, context.partition_keys))
+
+            def tell(day: datetime, name: str, metadata: dict[str, Any]) -> None:
+                context.add_asset_metadata(
+                    metadata,
+                    asset_key=dg.AssetKey([stream.name, name]),
+                    partition_key=partitions.day_key(day),
+                )
+
+            for day, records in workers.roll_days(days, tables) if tables else ():
+                for name, metadata in _of_tables(workers.pipeline, day, records).items():
+                    tell(day, name, metadata)
+            # One after another, each once the days before it are there: it compares with them.
+            for day in days if REPORT in names else ():
+                tell(day, REPORT, _of_report(workers.pipeline, day))
             for key in selected:
                 yield dg.MaterializeResult(asset_key=key)
 
     return daily
 
 
-def _of_day(
+def _of_tables(
     pipeline: Pipeline, day: datetime, records: Mapping[str, Record]
 ) -> dict[str, dict[str, Any]]:
-    """What to show of a day's tables and its report."""
+    """What to show of a day's tables."""
     lake = pipeline.lake
-    paths = {name: lake.layout.daily(name, day) for name in records if name != REPORT}
+    paths = {name: lake.layout.daily(name, day) for name in records}
     looks = showing.of_tables(
         lake,
         {name: (paths[name], records[name]) for name in paths},
         with_rows=_is_over(day + partitions.DAY),
     )
-    shown = {
+    return {
         name: {
             **_counted(records[name]),
             **_published(lake.store.describe(path), records[name].rows),
@@ -370,15 +378,17 @@ def _of_day(
         }
         for name, path in paths.items()
     }
-    if REPORT in records:
-        place = lake.store.describe(lake.layout.report(day))
-        record = records[REPORT]
-        shown[REPORT] = {
-            "dagster/size_bytes": record.size,
-            **_published(place, record.rows),
-            **showing.of_report(lake, day),
-        }
-    return shown
+
+
+def _of_report(pipeline: Pipeline, day: datetime) -> dict[str, Any]:
+    """Make a day's report, and what to show of it."""
+    lake = pipeline.lake
+    record = pipeline.roll_day(day, [REPORT])[REPORT]
+    return {
+        "dagster/size_bytes": record.size,
+        **_published(lake.store.describe(lake.layout.report(day)), record.rows),
+        **showing.of_report(lake, day),
+    }
 
 
 @contextlib.contextmanager

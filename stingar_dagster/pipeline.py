@@ -151,7 +151,7 @@ class Pipeline:
         """
         wanted = None if tables is None else set(tables)
         names = [t.name for t in self.stream.tables if wanted is None or t.name in wanted]
-        records = publish_daily(self.lake, day, tuple(names))
+        records = publish_daily(self.lake, day, tuple(names)) if names else {}
         if wanted is None or REPORT in wanted:
             records[REPORT] = publish_report(self.lake, day)
         return records

@@ -11,8 +11,7 @@ from stingar_dagster.capture.discovery import Capture
 from stingar_dagster.lake.daily import (
     REPORT,
     hour_records,
-    ledgers_of,
-    quarantined_in,
+    quarantined_on,
     sources_of_day,
     sources_of_report,
     table_records,
@@ -98,8 +97,7 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
     pending = {}
     for day in sorted(set(days)):
         hours = hour_records(lake, day)
-        ledgers = ledgers_of(lake, day)
-        quarantined = quarantined_in(ledgers.values())
+        quarantined = quarantined_on(lake, day)
         records = table_records(lake, day)
         for table in lake.stream.tables:
             expected = sources_of_day(table, hours, quarantined if table.quarantine_column else 0)
@@ -108,7 +106,7 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
                 pending[day] = " ".join(expected)
                 break
         else:
-            expected = sources_of_report(records, hours, ledgers)
+            expected = sources_of_report(records, hours)
             record = read_record(lake.store, lake.layout.day_record(REPORT, day))
             if (record.made_from if record else ()) != expected:
                 pending[day] = " ".join(expected)

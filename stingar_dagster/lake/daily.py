@@ -3,7 +3,7 @@
 Not here: what tables there are and how they merge (`streams`), and what a report says (`report`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -123,10 +123,7 @@ def hour_records(lake: Lake, day: datetime) -> dict[datetime, Record]:
 
 def quarantined_on(lake: Lake, day: datetime) -> int:
     """How many events of the day's landed hours were quarantined."""
-    return quarantined_in(ledgers_of(lake, day).values())
-
-
-def quarantined_in(ledgers: Iterable[Ledger]) -> int:
+    ledgers = ledgers_of(lake, day).values()
     return sum(line.quarantined for ledger in ledgers for line in ledger.lines.values())
 
 
@@ -149,25 +146,17 @@ def table_records(lake: Lake, day: datetime) -> dict[str, Record | None]:
 
 
 def sources_of_report(
-    tables: Mapping[str, Record | None],
-    hours: Mapping[datetime, Record],
-    ledgers: Mapping[datetime, Ledger],
+    tables: Mapping[str, Record | None], hours: Mapping[datetime, Record]
 ) -> tuple[str, ...]:
-    """What the report of a day is made from, of that day: its tables, and the balance of what
-    arrived on it. Empty where there is nothing to report."""
+    """What asks for a day's report to be made again: its tables, and duplicates in its hours.
+
+    Not what else arrived on the day: a capture of old events would roll up two days instead of one.
+    """
     made_from = {name: record.made_from for name, record in tables.items() if record is not None}
-    lines = {
-        hour_key(hour): [ledger.lines[name] for name in sorted(ledger.lines)]
-        for hour, ledger in sorted(ledgers.items())
-    }
-    if not any(made_from.values()) and not any(lines.values()):
+    if not any(made_from.values()):
         return ()
     duplicates = sum(record.duplicates for record in hours.values())
-    return (
-        f"tables {_short(made_from)}",
-        f"ledgers {_short(lines)}",
-        f"duplicates {duplicates}",
-    )
+    return f"tables {_short(made_from)}", f"duplicates {duplicates}"
 
 
 def _short(value: Any) -> str:

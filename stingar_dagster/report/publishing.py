@@ -1,7 +1,8 @@
 """A day's report in the lake: made after the day's tables, replaced whole, with its digest.
 
 A report depends on its own day and, by their digests, on days before it. It is made again whenever
-its own day changes; a change of an older day alone does not ask for it. Not here: what it says
+its day's tables change; a change of an older day alone, or a capture that brought nothing for this
+day, does not ask for it. Not here: what it says
 (`facts`) and how it looks (`page`).
 """
 
@@ -16,7 +17,6 @@ from stingar_dagster.lake.daily import (
     table_records,
 )
 from stingar_dagster.lake.lake import Lake
-from stingar_dagster.lake.ledger import Ledger
 from stingar_dagster.lake.publication import Draft, Record, publish
 from stingar_dagster.lake.quarantine import quarantine_reasons
 from stingar_dagster.report.facts import Facts, facts_of
@@ -31,7 +31,7 @@ def day_facts(lake: Lake, day: datetime) -> Facts:
     Raises:
         StoreUnavailable, StoreDenied: the lake can't be read.
     """
-    return _facts(lake, day, read_tables(lake, day), hour_records(lake, day), ledgers_of(lake, day))
+    return _facts(lake, day, read_tables(lake, day), hour_records(lake, day))
 
 
 def publish_report(lake: Lake, day: datetime) -> Record:
@@ -48,8 +48,7 @@ def publish_report(lake: Lake, day: datetime) -> Record:
         version = store.etag(digest_path)
         # Before the tables: the record must not claim more than the report shows.
         records, hours = table_records(lake, day), hour_records(lake, day)
-        ledgers = ledgers_of(lake, day)
-        sources = sources_of_report(records, hours, ledgers)
+        sources = sources_of_report(records, hours)
         if not sources:
             store.remove(digest_path)
             return Draft(Record(), None)
@@ -57,19 +56,14 @@ def publish_report(lake: Lake, day: datetime) -> Record:
         digest = encoded(digest_of(tables))
         if version is None or store.read(digest_path) != digest:
             store.write(digest_path, digest, expected=version)
-        data = page(_facts(lake, day, tables, hours, ledgers))
+        data = page(_facts(lake, day, tables, hours))
         return Draft(Record(made_from=sources, rows=1, size=len(data)), data)
 
     return publish(store, layout.report(day), layout.day_record(REPORT, day), make)[0]
 
 
-def _facts(
-    lake: Lake,
-    day: datetime,
-    tables: Tables,
-    hours: Mapping[datetime, Record],
-    ledgers: Mapping[datetime, Ledger],
-) -> Facts:
+def _facts(lake: Lake, day: datetime, tables: Tables, hours: Mapping[datetime, Record]) -> Facts:
+    ledgers = ledgers_of(lake, day)
     return facts_of(
         lake.stream.name,
         lake.stream.title,
