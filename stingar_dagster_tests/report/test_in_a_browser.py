@@ -24,6 +24,8 @@ LOOK = """() => ({
     wide: document.documentElement.scrollWidth - innerWidth,
     cut: [...document.querySelectorAll('td.t')]
         .filter(e => e.scrollWidth > e.clientWidth + 1).length,
+    sideways: innerWidth < 1000 ? 0 : [...document.querySelectorAll('.wide')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1).length,
     ran: window.owned !== undefined,
     headers: [...document.querySelectorAll('table')].every(
         t => t.caption && t.tHead.rows.length == 1
@@ -81,8 +83,8 @@ def test_it_asks_for_nothing_and_fits(
     )
     assert (found.pop("paper"), found.pop("ink")) == (light if scheme == "light" else dark)
     assert found == {
-        "wide": 0, "cut": 0, "ran": False, "headers": True, "named": True, "hidden": True,
-        "styled": True,
+        "wide": 0, "cut": 0, "sideways": 0, "ran": False, "headers": True, "named": True,
+        "hidden": True, "styled": True,
     }  # fmt: skip
     context.close()
 
