@@ -135,7 +135,8 @@ def pages(runs: dict[str, str]) -> dict[str, tuple[str, str]]:
         path = f"/assets/stingar/{asset}?view=checks&checkDetail=counts_reconcile"
         found[f"{asset} checks"] = (path, told)
     for asset, told in (
-        ("daily_commands", "top commands"),
+        ("daily_commands", "dagster/size_bytes"),
+        ("daily_sources", "top sources"),
         ("daily_hours", "events an hour"),
         ("daily_drift", "drift by sensor"),
         ("daily_report", "source addresses"),
