@@ -6,22 +6,25 @@ See https://docs.dagster.io/guides/build/assets
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import dagster as dg
 
-from stingar_dagster import checks, partitions
+from stingar_dagster import checks, partitions, showing
 from stingar_dagster.errors import StingarError, Transient
+from stingar_dagster.lake.daily import REPORT
+from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
 from stingar_dagster.lake.quarantine import publish_quarantine, read_quarantine
-from stingar_dagster.lake.schema import duckdb_type
+from stingar_dagster.pipeline import Pipeline
+from stingar_dagster.report import pictures
 from stingar_dagster.resources import PipelineResource
 from stingar_dagster.safe_text import visible
 from stingar_dagster.settings import Settings
-from stingar_dagster.streams.stream import Column, Stream
-from stingar_dagster.streams.tables import TableColumn
+from stingar_dagster.streams.stream import Stream
 from stingar_dagster.workers import Workers
 
 AUTOMATIC_TAG: Final = "stingar/asked_by"
@@ -44,6 +47,7 @@ class StreamAssets:
     quarantined: dg.AssetKey
     cleaned: dg.AssetKey
     daily: tuple[dg.AssetKey, ...]
+    """The daily tables and, last, the report."""
 
 
 def stream_assets(stream: Stream, settings: Settings) -> StreamAssets:
@@ -54,14 +58,17 @@ def stream_assets(stream: Stream, settings: Settings) -> StreamAssets:
         landed=dg.AssetKey([stream.name, "landed_events"]),
         quarantined=dg.AssetKey([stream.name, "quarantined_events"]),
         cleaned=dg.AssetKey([stream.name, "cleaned_events"]),
-        daily=tuple(dg.AssetKey([stream.name, table.name]) for table in stream.tables),
+        daily=tuple(
+            dg.AssetKey([stream.name, name])
+            for name in (*(table.name for table in stream.tables), REPORT)
+        ),
     )
     definitions = (
         _captures(stream, settings, keys),
         _landed_events(stream, settings, keys),
         _quarantined_events(stream, settings, keys),
         _cleaned_events(stream, settings, keys),
-        _daily_tables(stream, settings, keys),
+        _daily(stream, settings, keys),
     )
     return StreamAssets(
         definitions, keys.captures, keys.landed, keys.quarantined, keys.cleaned, keys.daily
@@ -80,7 +87,12 @@ def _captures(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.Asse
             "their names: when they arrived. Immutable, and the only source of truth; this "
             "system never writes them."
         ),
-        metadata={"landing": settings.landing, "name format": settings.capture_format},
+        metadata={
+            "landing": settings.landing,
+            "name format": settings.capture_format,
+            "dagster/column_schema": showing.capture_schema(),
+            **showing.code("capture.reader", "sensors"),
+        },
     )
 
 
@@ -102,7 +114,10 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
         kinds={"polars", "parquet"},
         owners=OWNERS,
         code_version=stream.code_version,
-        metadata={"ledger": _place(settings, stream, "ledger/date=*/hour=*/ledger.json")},
+        metadata={
+            "ledger": _place(settings, stream, "ledger/date=*/hour=*/ledger.json"),
+            **showing.code("pipeline", f"streams.{stream.name}"),
+        },
         description=(
             "Decodes and cleans the captures of one landed hour into segments, one for each hour "
             "that events were logged in, and writes the ledger: a line a capture with what became "
@@ -130,6 +145,7 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                 context.add_asset_metadata(
                     {
                         "dagster/row_count": outcome.total("cleaned"),
+                        "dagster/size_bytes": outcome.total("size"),
                         "captures": len(outcome.ledger.lines),
                         "decoded now": outcome.decoded,
                         "events": outcome.total("events"),
@@ -139,6 +155,7 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
                         ),
                         "waiting captures": len(outcome.waiting),
                         "event hours changed": len(outcome.changed_hours),
+                        **showing.drawn(pictures.of_reasons(outcome.quarantine.reasons)),
                         "ledger": dg.MetadataValue.path(
                             visible(lake.store.describe(lake.layout.ledger(hour)))
                         ),
@@ -177,6 +194,7 @@ def _quarantined_events(
                 ]
             ),
             "published": _place(settings, stream, "quarantine/date=*/hour=*/quarantine.json"),
+            **showing.code("lake.quarantine", "cleaning.reasons"),
         },
         description=(
             "What could not become an event, by landed hour: a reason, where it stood, and the "
@@ -189,16 +207,15 @@ def _quarantined_events(
             for key in context.partition_keys:
                 hour = partitions.parse_hour_key(key)
                 record = publish_quarantine(lake, hour)
-                reasons: dict[str, int] = {}
-                for line in read_quarantine(lake, hour):
-                    reasons[line.reason] = reasons.get(line.reason, 0) + 1
+                lines = read_quarantine(lake, hour) if record.rows else ()
                 context.add_asset_metadata(
                     {
-                        "dagster/row_count": record.rows,
-                        **{f"reason {reason}": count for reason, count in sorted(reasons.items())},
+                        **_counted(record),
+                        **{f"reason {name}": count for name, count in record.reasons.items()},
                         **_published(
                             lake.store.describe(lake.layout.quarantine(hour)), record.rows
                         ),
+                        **showing.of_quarantine(record.reasons, lines),
                     },
                     partition_key=key,
                 )
@@ -221,8 +238,10 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
         kinds={"polars", "json"},
         owners=OWNERS,
         metadata={
-            "dagster/column_schema": _column_schema(stream.columns),
+            "dagster/column_schema": showing.column_schema(stream.columns),
+            "dagster/column_lineage": showing.events_lineage(stream, keys.captures),
             "published": _place(settings, stream, "events/date=*/hour=*/events.json"),
+            **showing.code("lake.hours", f"streams.{stream.name}"),
         },
         description=(
             "Cleaned events by the UTC hour they were logged in: one JSON-lines object an hour, "
@@ -240,13 +259,16 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
             hours = map(partitions.parse_hour_key, context.partition_keys)
             for hour, record in workers.publish_hours(hours):
                 problems += checks.published_problems(lake, {hour: record})
+                path = lake.layout.events(hour)
                 context.add_asset_metadata(
                     {
-                        "dagster/row_count": record.rows,
+                        **_counted(record),
                         "duplicates left out": record.duplicates,
                         "segments": len(record.made_from),
-                        "size in MB": round(record.size / 1e6, 3),
-                        **_published(lake.store.describe(lake.layout.events(hour)), record.rows),
+                        **_published(lake.store.describe(path), record.rows),
+                        **showing.of_event_hour(
+                            lake, path, record, with_rows=_is_over(hour + partitions.HOUR)
+                        ),
                     },
                     partition_key=partitions.hour_key(hour),
                 )
@@ -257,66 +279,116 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
     return cleaned_events
 
 
-def _daily_tables(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsDefinition:
+def _daily(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsDefinition:
+    of_events = dg.AssetDep(keys.cleaned, partition_mapping=partitions.same_window())
+    of_quarantine = dg.AssetDep(keys.quarantined, partition_mapping=partitions.same_window())
+    *table_keys, report_key = keys.daily
     specs = [
         dg.AssetSpec(
             key,
-            deps=[
-                dg.AssetDep(keys.cleaned, partition_mapping=partitions.same_window()),
-                *(
-                    [dg.AssetDep(keys.quarantined, partition_mapping=partitions.same_window())]
-                    if table.quarantine_column
-                    else []
-                ),
-            ],
+            deps=[of_events, *([of_quarantine] if table.quarantine_column else [])],
             group_name=stream.name,
             kinds={"polars", "json"},
             owners=OWNERS,
             skippable=True,
             description=f"{table.meaning} Merged exactly from the day's hours.",
             metadata={
-                "dagster/column_schema": _column_schema(table.columns),
+                "dagster/column_schema": showing.column_schema(table.columns),
+                "dagster/column_lineage": showing.table_lineage(
+                    stream, table, keys.cleaned, keys.quarantined
+                ),
                 "published": _place(
                     settings, stream, f"daily/{table.name}/date=*/{table.name}.json"
                 ),
+                **showing.code(f"streams.{stream.name}", "lake.daily"),
             },
         )
-        for key, table in zip(keys.daily, stream.tables, strict=True)
+        for key, table in zip(table_keys, stream.tables, strict=True)
     ]
+    report = dg.AssetSpec(
+        report_key,
+        deps=table_keys,
+        group_name=stream.name,
+        kinds={"html"},
+        owners=OWNERS,
+        skippable=True,
+        description=(
+            "The day on one page, for a browser, a phone or paper: can it be trusted, its numbers "
+            "against the last seven days, what was never seen before, which sources hit several "
+            "sensors, what did not fit. One HTML file without scripts or requests, made again "
+            "whenever its day's tables change. `stingar report DAY` writes the same."
+        ),
+        metadata={
+            "published": _place(settings, stream, "reports/date=*/report.html"),
+            **showing.code("report.facts", "report.page"),
+        },
+    )
 
     @dg.multi_asset(
         name=f"{stream.name}_daily_tables",
-        specs=specs,
+        specs=[*specs, report],
         can_subset=True,
         partitions_def=partitions.days(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(7),
     )
-    def daily_tables(
+    def daily(
         context: dg.AssetExecutionContext, pipeline: PipelineResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         with _reported(context), Workers(pipeline.open(stream.name)) as workers:
-            lake = workers.pipeline.lake
             selected = [key for key in keys.daily if key in context.selected_asset_keys]
             names = [key.path[-1] for key in selected]
-            days = map(partitions.parse_day_key, context.partition_keys)
-            for day, records in workers.roll_days(days, names):
-                for name, record in records.items():
-                    context.add_asset_metadata(
-                        {
-                            "dagster/row_count": record.rows,
-                            "size in MB": round(record.size / 1e6, 3),
-                            **_published(
-                                lake.store.describe(lake.layout.daily(name, day)),
-                                record.rows,
-                            ),
-                        },
-                        asset_key=dg.AssetKey([stream.name, name]),
-                        partition_key=partitions.day_key(day),
-                    )
+            tables = [name for name in names if name != REPORT]
+            days = sorted(map(partitions.parse_day_key, context.partition_keys))
+
+            def tell(day: datetime, name: str, metadata: dict[str, Any]) -> None:
+                context.add_asset_metadata(
+                    metadata,
+                    asset_key=dg.AssetKey([stream.name, name]),
+                    partition_key=partitions.day_key(day),
+                )
+
+            for day, records in workers.roll_days(days, tables) if tables else ():
+                for name, metadata in _of_tables(workers.pipeline, day, records).items():
+                    tell(day, name, metadata)
+            # One after another, each once the days before it are there: it compares with them.
+            for day in days if REPORT in names else ():
+                tell(day, REPORT, _of_report(workers.pipeline, day))
             for key in selected:
                 yield dg.MaterializeResult(asset_key=key)
 
-    return daily_tables
+    return daily
+
+
+def _of_tables(
+    pipeline: Pipeline, day: datetime, records: Mapping[str, Record]
+) -> dict[str, dict[str, Any]]:
+    """What to show of a day's tables."""
+    lake = pipeline.lake
+    paths = {name: lake.layout.daily(name, day) for name in records}
+    looks = showing.of_tables(
+        lake,
+        {name: (paths[name], records[name]) for name in paths},
+        with_rows=_is_over(day + partitions.DAY),
+    )
+    return {
+        name: {
+            **_counted(records[name]),
+            **_published(lake.store.describe(path), records[name].rows),
+            **looks[name],
+        }
+        for name, path in paths.items()
+    }
+
+
+def _of_report(pipeline: Pipeline, day: datetime) -> dict[str, Any]:
+    """Make a day's report, and what to show of it."""
+    lake = pipeline.lake
+    record = pipeline.roll_day(day, [REPORT])[REPORT]
+    return {
+        "dagster/size_bytes": record.size,
+        **_published(lake.store.describe(lake.layout.report(day)), record.rows),
+        **showing.of_report(lake, day),
+    }
 
 
 @contextlib.contextmanager
@@ -339,10 +411,15 @@ def _reported(context: dg.AssetExecutionContext) -> Iterator[None]:
         raise dg.Failure(description=told, allow_retries=False) from None
 
 
-def _column_schema(columns: Iterable[Column | TableColumn]) -> dg.TableSchema:
-    return dg.TableSchema(
-        [dg.TableColumn(c.name, duckdb_type(c.dtype), c.meaning) for c in columns]
-    )
+def _is_over(end: datetime) -> bool:
+    """Whether a partition's time has passed: until then it is published again and again, and
+    Dagster would keep its first rows each time."""
+    return datetime.now(UTC) >= end
+
+
+def _counted(record: Record) -> dict[str, int]:
+    """Numbers that the UI draws over time."""
+    return {"dagster/row_count": record.rows, "dagster/size_bytes": record.size}
 
 
 def _published(address: str, rows: int) -> Mapping[str, Any]:

@@ -497,6 +497,35 @@ def ip(
         click.echo(f"stingar: nothing is published in STINGAR_LAKE={lake.store.url} then", err=True)
 
 
+@main.command()
+@click.argument("day", type=TIME_OPTION)
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; default: stingar-DAY.html here. A dash: standard output.",
+)  # fmt: skip
+def report(day: datetime, output: Path | None) -> None:
+    """Write a day's report: one HTML file that needs nothing else.
+
+    DAY is a UTC date such as 2022-05-19. The report is made from what is published now; the lake
+    keeps the one that was made with the day's tables, under reports/.
+    """
+    from stingar_dagster.report.page import page
+    from stingar_dagster.report.publishing import day_facts
+
+    if day != day.replace(hour=0, minute=0, second=0, microsecond=0):
+        raise UsageError(f"{day:%Y-%m-%dT%H:%M} is not a day; write it like 2022-05-19")
+    facts = day_facts(_pipeline().lake, day)
+    html = page(facts)
+    if str(output) == "-":
+        sys.stdout.buffer.write(html)
+        return
+    output = output or Path(f"{_STREAM}-{day:%Y-%m-%d}.html")
+    output.write_bytes(html)
+    if not facts.trust.captures and not facts.trust.published:
+        click.echo(f"stingar: nothing is published of {day:%Y-%m-%d}", err=True)
+    click.echo(f"{visible(str(output))}: {facts.trust.published:,} events, {len(html):,} bytes.")
+
+
 @main.group()
 def quarantine() -> None:
     """What could not become an event: list it, look at it, give it another try."""

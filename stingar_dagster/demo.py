@@ -30,6 +30,8 @@ EARLIEST_STAMP: Final = timedelta(days=4)
 _STOP_SECONDS: Final = 20.0
 _EVENTS_PER_HOUR: Final = 1500.0
 _HISTORY_WINDOW: Final = timedelta(minutes=15)
+_A_MOMENT: Final = timedelta(seconds=1)
+"""Before its window ends, all of it has been received: nothing arrives before it is logged."""
 
 
 def land_history(packer: Packer, until: datetime, seed: int) -> int:
@@ -39,11 +41,11 @@ def land_history(packer: Packer, until: datetime, seed: int) -> int:
     bodies: list[bytes] = []
     for sample in traffic(start, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed):
         while sample.arrived >= window:
-            packer.pack(bodies, window - _HISTORY_WINDOW)
+            packer.pack(bodies, window - _A_MOMENT)
             bodies, window = [], window + _HISTORY_WINDOW
         bodies.append(sample.body)
         events += 1
-    packer.pack(bodies, window - _HISTORY_WINDOW)
+    packer.pack(bodies, min(window, until) - _A_MOMENT)
     return events
 
 
@@ -52,7 +54,7 @@ def keep_landing(packer: Packer, since: datetime, seed: int, stop: threading.Eve
     while not stop.wait(max(0.0, (since + WINDOW - datetime.now(UTC)).total_seconds())):
         until = since + WINDOW
         window = traffic(since, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed)
-        packer.pack([sample.body for sample in window], since)
+        packer.pack([sample.body for sample in window], until - _A_MOMENT)
         since = until
 
 

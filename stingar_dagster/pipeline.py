@@ -15,7 +15,7 @@ from stingar_dagster.capture.names import CaptureFormat
 from stingar_dagster.capture.reader import Limits
 from stingar_dagster.cleaning.clean import Cleaner, Rules
 from stingar_dagster.errors import Conflict
-from stingar_dagster.lake.daily import publish_daily
+from stingar_dagster.lake.daily import REPORT, publish_daily
 from stingar_dagster.lake.hours import publish_events
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import parse_hour
@@ -25,6 +25,7 @@ from stingar_dagster.lake.quarantine import publish_quarantine
 from stingar_dagster.lake.reopened import mark
 from stingar_dagster.lake.schema import publish_schema
 from stingar_dagster.lake.slots import Batch, Outcome, SlotWriter, batches_of, parts_of, slot_of
+from stingar_dagster.report.publishing import publish_report
 from stingar_dagster.settings import Settings
 from stingar_dagster.storage import Store, open_store
 from stingar_dagster.streams import STREAMS, Stream
@@ -138,14 +139,22 @@ class Pipeline:
         return publish_events(self.lake, event_hour)
 
     def roll_day(self, day: datetime, tables: Iterable[str] | None = None) -> dict[str, Record]:
-        """Publish one day's tables (default: all) from its hours' partial aggregates.
+        """Publish one day's tables from its hours' partial aggregates, and its report from them.
+
+        Args:
+            day: UTC midnight.
+            tables: names of tables, and `daily_report`; default: all.
 
         Raises:
             Conflict: other processes kept publishing this day.
             StoreUnavailable, StoreDenied: the lake can't be read or written.
         """
-        names = [table.name for table in self.stream.tables] if tables is None else tables
-        return publish_daily(self.lake, day, tuple(names))
+        wanted = None if tables is None else set(tables)
+        names = [t.name for t in self.stream.tables if wanted is None or t.name in wanted]
+        records = publish_daily(self.lake, day, tuple(names)) if names else {}
+        if wanted is None or REPORT in wanted:
+            records[REPORT] = publish_report(self.lake, day)
+        return records
 
     def undone_bytes(self, landed_hour: datetime, *, again: bool = False) -> int:
         """How many bytes of captures `land_hour` would decode now."""

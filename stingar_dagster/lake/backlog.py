@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from stingar_dagster.capture.discovery import Capture
-from stingar_dagster.lake.daily import hour_records, quarantined_on, sources_of_day
+from stingar_dagster.lake.daily import (
+    REPORT,
+    hour_records,
+    quarantined_on,
+    sources_of_day,
+    sources_of_report,
+    table_records,
+)
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of, hour_key, hour_of_path, parse_hour
 from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger
@@ -80,7 +87,9 @@ def landed_behind(pending: dict[datetime, str]) -> set[datetime]:
 
 
 def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str]:
-    """Days of which a daily table does not show the published hours.
+    """Days of which a daily table or the report does not show the published hours.
+
+    A report is not held against the days before it: it is made again with its own day.
 
     Returns:
         a text for each day that changes with what its tables should be made from.
@@ -89,12 +98,18 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
     for day in sorted(set(days)):
         hours = hour_records(lake, day)
         quarantined = quarantined_on(lake, day)
+        records = table_records(lake, day)
         for table in lake.stream.tables:
             expected = sources_of_day(table, hours, quarantined if table.quarantine_column else 0)
-            record = read_record(lake.store, lake.layout.day_record(table.name, day))
+            record = records[table.name]
             if (record.made_from if record else ()) != expected:
                 pending[day] = " ".join(expected)
                 break
+        else:
+            expected = sources_of_report(records, hours)
+            record = read_record(lake.store, lake.layout.day_record(REPORT, day))
+            if (record.made_from if record else ()) != expected:
+                pending[day] = " ".join(expected)
     return pending
 
 

@@ -1,10 +1,14 @@
-"""Daily tables: merged exactly from the hours' partial aggregates.
+"""Daily tables: merged exactly from the hours' partial aggregates; and the sources of a report.
 
-Not here: what tables there are and how they merge (`streams`).
+Not here: what tables there are and how they merge (`streams`), and what a report says (`report`).
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Final
 
+import msgspec
 import polars as pl
 
 from stingar_dagster.lake.hours import read_hour, slices_of, table_events
@@ -16,6 +20,9 @@ from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.segments import complete, read_frame
 from stingar_dagster.streams.tables import DailyTable
+
+REPORT: Final = "daily_report"
+"""Stands beside the daily tables where a day's parts are named."""
 
 
 def publish_daily(lake: Lake, day: datetime, tables: tuple[str, ...]) -> dict[str, Record]:
@@ -125,13 +132,41 @@ def hour_records(lake: Lake, day: datetime) -> dict[datetime, Record]:
 
 def quarantined_on(lake: Lake, day: datetime) -> int:
     """How many events of the day's landed hours were quarantined."""
-    return sum(
-        line.quarantined for ledger in _ledgers_of(lake, day) for line in ledger.lines.values()
-    )
+    ledgers = ledgers_of(lake, day).values()
+    return sum(line.quarantined for ledger in ledgers for line in ledger.lines.values())
 
 
-def _ledgers_of(lake: Lake, day: datetime) -> list[Ledger]:
+def ledgers_of(lake: Lake, day: datetime) -> dict[datetime, Ledger]:
+    """The ledgers of a day's landed hours."""
     # Listed first: most of the 24 may not be there.
     entries = lake.store.find(lake.layout.ledgers_of(day))
-    hours = (hour_of_path(entry.path) for entry in entries)
-    return in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), hours)
+    hours = [hour_of_path(entry.path) for entry in entries]
+    ledgers = in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), hours)
+    return dict(zip(hours, ledgers, strict=True))
+
+
+def table_records(lake: Lake, day: datetime) -> dict[str, Record | None]:
+    """The records of a day's tables; None where one was not published yet."""
+    names = [table.name for table in lake.stream.tables]
+    records = in_parallel(
+        lambda name: read_record(lake.store, lake.layout.day_record(name, day)), names
+    )
+    return dict(zip(names, records, strict=True))
+
+
+def sources_of_report(
+    tables: Mapping[str, Record | None], hours: Mapping[datetime, Record]
+) -> tuple[str, ...]:
+    """What asks for a day's report to be made again: its tables, and duplicates in its hours.
+
+    Not what else arrived on the day: a capture of old events would roll up two days instead of one.
+    """
+    made_from = {name: record.made_from for name, record in tables.items() if record is not None}
+    if not any(made_from.values()):
+        return ()
+    duplicates = sum(record.duplicates for record in hours.values())
+    return f"tables {_short(made_from)}", f"duplicates {duplicates}"
+
+
+def _short(value: Any) -> str:
+    return blake2b(msgspec.json.encode(value, order="sorted"), digest_size=16).hexdigest()

@@ -59,6 +59,9 @@ class Layout:
     def ledger(self, landed_hour: datetime) -> str:
         return f"{self.stream}/ledger/{_hour(landed_hour)}/ledger.json"
 
+    def report(self, day: datetime) -> str:
+        return f"{self.stream}/reports/{_day(day)}/report.html"
+
     @property
     def ledgers(self) -> str:
         return f"{self.stream}/ledger"
@@ -96,7 +99,15 @@ class Layout:
         return folder if day is None else f"{folder}/{_day(day)}"
 
     def day_record(self, table: str, day: datetime) -> str:
-        return f"{self.stream}/state/daily/{table}/{_day(day)}.json"
+        return f"{self.day_records(table)}/{_day(day)}.json"
+
+    def day_records(self, table: str) -> str:
+        """Folder of a table's records."""
+        return f"{self.stream}/state/daily/{table}"
+
+    def digest(self, day: datetime) -> str:
+        """What later days' reports compare with: a day's numbers, and what was seen on it."""
+        return f"{self.stream}/state/digests/{_day(day)}.msgpack"
 
     def reopened(self, event_hour: datetime | None = None) -> str:
         """Folder of an event hour's marks that it lost a segment, or of all hours' folders."""
@@ -124,6 +135,12 @@ def hour_of_path(path: str) -> datetime:
     if hour is None:
         hour = parts[-1].removesuffix(".json")
     return parse_hour(f"{date}T{hour}")
+
+
+def day_of_path(path: str) -> datetime:
+    """The day in the folders or the name of a day's path."""
+    date = next(part[5:15] for part in path.split("/") if part.startswith("date="))
+    return parse_hour(f"{date}T00")
 
 
 def _day(day: datetime) -> str:

@@ -30,6 +30,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         rows: events or rows in the object; where there are none, there is no object.
         duplicates: events left out because their identity was there already.
         size: of the object, in bytes.
+        reasons: for quarantine, how many rows of each reason; empty in older records.
         partials: for an event hour, the path of its partial aggregates; in format 1, a path for
             each daily table.
     """
@@ -40,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     size: int = 0
     partials: str | dict[str, str] = ""
+    reasons: dict[str, int] = {}
 
     def partials_of(self, table: str) -> str | None:
         """The path of the object with a table's partial aggregates; None where there is none."""

@@ -5,7 +5,8 @@ here: why something is rejected (`cleaning.reasons`).
 """
 
 import base64
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import polars as pl
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.ledger import read_ledger
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.publication import Draft, Record, publish
+from stingar_dagster.lake.publication import Draft, Record, publish, read_record
 from stingar_dagster.lake.segments import collect_orphans, decode
 from stingar_dagster.streams.expressions import iso_time
 
@@ -80,12 +81,33 @@ def publish_quarantine(lake: Lake, landed_hour: datetime) -> Record:
         collect_orphans(store, store.find(layout.rejected(landed_hour, "")), set(names))
         frame = read_rejected(lake, landed_hour, names)
         data = json_lines(_published(frame)) if len(frame) else None
-        return Draft(Record(made_from=names, rows=len(frame), size=len(data or b"")), data)
+        record = Record(
+            made_from=names,
+            rows=len(frame),
+            size=len(data or b""),
+            reasons=dict(sorted(Counter(frame["reason"]).items())),
+        )
+        return Draft(record, data)
 
     record, _ = publish(
         store, layout.quarantine(landed_hour), layout.hour_record("quarantine", landed_hour), make
     )
     return record
+
+
+def quarantine_reasons(lake: Lake, landed_hours: Iterable[datetime]) -> dict[str, int]:
+    """How many lines of each reason landed hours have in quarantine."""
+
+    def of_hour(hour: datetime) -> Mapping[str, int]:
+        record = read_record(lake.store, lake.layout.hour_record("quarantine", hour))
+        if record is None or not record.rows or record.reasons:
+            return record.reasons if record is not None else {}
+        return Counter(line.reason for line in read_quarantine(lake, hour))
+
+    total: Counter[str] = Counter()
+    for counts in in_parallel(of_hour, landed_hours):
+        total.update(counts)
+    return dict(sorted(total.items()))
 
 
 def read_rejected(lake: Lake, landed_hour: datetime, names: tuple[str, ...]) -> pl.DataFrame:

@@ -4,9 +4,10 @@ Every pattern runs in linear time (Rust's regex crate), also on text that attack
 here: which columns a stream applies them to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
+import msgspec
 import polars as pl
 
 URL_PATTERN: Final = r"""(?i)\b(?:https?|ftps?|tftp)://[^\s'"<>|;`\\^{}()\[\]]+"""
@@ -62,3 +63,62 @@ def hashes_in(*columns: str) -> pl.Expr:
     candidates = pl.when(text != "").then(text.str.to_lowercase())
     hashes = candidates.str.extract_all(HASH_PATTERN).list.unique(maintain_order=True)
     return pl.when(hashes.list.len() > 0).then(hashes)
+
+
+LONGEST_NAME: Final = 100
+LONGEST_EXAMPLE: Final = 80
+MOST_MEMBERS: Final = 64
+"""Of one event: bodies may hold thousands."""
+
+_APART: Final = "\x1f"
+"""Stands nowhere in JSON but inside a name, which comes last."""
+_SENT_AS: Final = {
+    b'"': "string", b"{": "object", b"[": "list", b"t": "boolean", b"f": "boolean", b"n": "null",
+}  # fmt: skip
+_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def unexpected_members(extra: str, expected: Collection[str]) -> pl.Expr:
+    """The members of `extra` that are not `expected` there, each as a text for `part_of_member`.
+
+    Args:
+        extra: the column, which holds JSON objects as text.
+        expected: names of fields that are always kept there, and so tell nothing.
+    """
+    usual = frozenset(expected)
+
+    def members(text: str) -> list[str]:
+        found = []
+        for name, raw in _decode_members(text).items():
+            if name not in usual:
+                value = bytes(raw).lstrip()
+                example = value[: LONGEST_EXAMPLE * 4].decode(errors="ignore")[:LONGEST_EXAMPLE]
+                sent_as = _SENT_AS.get(value[:1], "number")
+                found.append(f"{sent_as}{_APART}{example}{_APART}{name[:LONGEST_NAME]}")
+        return found[:MOST_MEMBERS]
+
+    def of_each(texts: pl.Series) -> pl.Series:
+        found = [members(text) for text in texts]
+        # A column of lists is made from a flat one many times faster.
+        flat = pl.DataFrame(
+            {
+                "row": [row for row, listed in enumerate(found) for _ in listed],
+                "member": [member for listed in found for member in listed],
+            },
+            schema={"row": pl.Int64(), "member": pl.String()},
+        )
+        lists = flat.group_by("row", maintain_order=True).agg("member")
+        rows = pl.DataFrame({"row": pl.int_range(len(texts), eager=True)})
+        return rows.join(lists, on="row", how="left", maintain_order="left")["member"]
+
+    return pl.col(extra).map_batches(
+        of_each, return_dtype=pl.List(pl.String()), is_elementwise=True
+    )
+
+
+def part_of_member(member: str, part: str) -> pl.Expr:
+    """One of `sent_as` (the value's JSON type), `example` (its beginning, as sent) and `field`
+    (the beginning of its name) of a column of members."""
+    place = ("sent_as", "example", "field").index(part)
+    parts = pl.col(member).str.splitn(_APART, 3)
+    return parts.struct.field(f"field_{place}").alias(part)

@@ -12,6 +12,8 @@ from stingar_dagster.streams.expressions import (
     hashes_in,
     iso_time,
     of_distinct,
+    part_of_member,
+    unexpected_members,
     urls_in,
     without_bytes_repr,
     without_mapped_prefix,
@@ -185,7 +187,8 @@ def _event_kind() -> pl.Expr:
     """What kind of event it is, from what its signature alone says in this column so far; a
     login's fields say more than a mere connection."""
     login_fields = pl.any_horizontal(
-        pl.col("ssh_username", "ssh_password", "username", "password").is_not_null()
+        pl.col(name).is_not_null()
+        for name in ("ssh_username", "ssh_password", "username", "password")
     )
     by_signature = pl.col("event_kind")
     return (
@@ -232,7 +235,7 @@ _KIND = pl.col("event_kind")
 TRIES = _KIND.is_in(["login_attempt", "login_success"])
 # A command that failed is sent twice, as "command" and as "unknown command".
 ENTERED = (_KIND == "command") & ~_SIGNATURE.str.contains("unknown command").fill_null(False)
-_LATE_US = 3_600_000_000
+_HOUR_US = 3_600_000_000
 _UNIQUE_SOURCES = pl.col("src_ip").drop_nulls().n_unique().alias("unique_sources")
 _EVENTS_MEANING = "Events"
 _SOURCES_MEANING = "Distinct source addresses over the day"
@@ -260,6 +263,15 @@ _SEEN_COLUMNS = (
     _text("last_seen", "Last event of the day (UTC)"),
 )
 
+_TIME_FIELDS = ("@timestamp", "timestamp", "start_time")
+_FIELDS = (*_COMMON, *_SHELL, *_PAYLOAD, *_DIONAEA, *_DETECTION, *_SHIPPER)
+_ALWAYS_IN_EXTRA = {*_TIME_FIELDS, *(item.name for item in _FIELDS if item.kind is FREE)}
+"""Of a field of changing shape, and of a time that was sent in another form, nothing follows."""
+_DECLARED_AS = {
+    name: item.kind.value for item in _FIELDS for name in (item.name, *item.aliases)
+}  # fmt: skip
+
+
 _TABLES = (
     DailyTable(
         name="daily_summary",
@@ -275,7 +287,7 @@ _TABLES = (
             (_KIND == "login_success").sum().cast(pl.Int64).alias("login_successes"),
             ENTERED.sum().cast(pl.Int64).alias("commands"),
             (_KIND == "download").sum().cast(pl.Int64).alias("downloads"),
-            ((pl.col("enqueued_us") - pl.col("time_us")) > _LATE_US)
+            ((pl.col("enqueued_us") - pl.col("time_us")) > _HOUR_US)
             .sum()
             .cast(pl.Int64)
             .alias("late"),
@@ -323,6 +335,11 @@ _TABLES = (
             pl.col("app").drop_nulls().unique().sort().alias("apps"),
             pl.col("dest_port").drop_nulls().unique().sort().alias("ports"),
             *_SEEN,
+            pl.col("sensor")
+            .sort_by("first_us", "sensor")
+            .drop_nulls()
+            .first()
+            .alias("first_sensor"),
         ),
         columns=(
             _text("src_ip", "Source address"),
@@ -331,6 +348,7 @@ _TABLES = (
             TableColumn("apps", pl.List(pl.String()), "Honeypot software that saw it"),
             TableColumn("ports", pl.List(pl.Int64()), "Ports it went to"),
             *_SEEN_COLUMNS,
+            _text("first_sensor", "The sensor that saw it first"),
         ),
         descending=("events",),
     ),
@@ -510,14 +528,59 @@ _TABLES = (
         descending=("events",),
         order_by="first_us",
     ),
+    DailyTable(
+        name="daily_hours",
+        recount=RECOUNTS["daily_hours"],
+        meaning="One row for each hour of the day and honeypot software: when was it busy?",
+        keys=((pl.col("time_us") // _HOUR_US % 24).alias("hour"), pl.col("app")),
+        partial=(pl.len().cast(pl.Int64).alias("events"),),
+        merged=(pl.col("events").sum(),),
+        columns=(
+            _count("hour", "Hour of the day that events were logged in (UTC), 0 to 23"),
+            _text("app", "Honeypot software"),
+            _count("events", _EVENTS_MEANING),
+        ),
+    ),
+    DailyTable(
+        name="daily_drift",
+        recount=RECOUNTS["daily_drift"],
+        meaning="One row for each field that came otherwise than declared, and sensor: fields "
+        "that nobody declared, and declared ones sent as another type. All are kept in `extra`.",
+        keys=(
+            pl.col("sensor"),
+            part_of_member("member", "field"),
+            part_of_member("member", "sent_as"),
+            part_of_member("member", "field")
+            .replace_strict(_DECLARED_AS, default="not declared", return_dtype=pl.String())
+            .alias("declared_as"),
+        ),
+        where=pl.col("extra").is_not_null(),
+        explode=unexpected_members("extra", _ALWAYS_IN_EXTRA).alias("member"),
+        partial=(
+            pl.len().cast(pl.Int64).alias("events"),
+            part_of_member("member", "example").min().alias("example"),
+            *_FIRST_LAST,
+        ),
+        merged=(pl.col("events").sum(), pl.col("example").min(), *_SEEN),
+        columns=(
+            _text("sensor", "Name of the honeypot's host"),
+            _text("field", "Name of the field, its first 100 characters"),
+            _text("sent_as", "Its type in JSON: string, number, boolean, list, object or null"),
+            _text("declared_as", "Its declared kind, or: not declared"),
+            _count("events", "Events that sent it so; of one event its first 64 such fields"),
+            _text("example", "The beginning of one value, as sent"),
+            *_SEEN_COLUMNS,
+        ),
+        descending=("events",),
+    ),
 )
 
 STINGAR = Stream(
     name="stingar",
     title="STINGAR honeypot events",
     hubs=("*",),
-    time_fields=("@timestamp", "timestamp", "start_time"),
-    fields=(*_COMMON, *_SHELL, *_PAYLOAD, *_DIONAEA, *_DETECTION, *_SHIPPER),
+    time_fields=_TIME_FIELDS,
+    fields=_FIELDS,
     unwrap=("hp_data",),
     derived=_DERIVED,
     steps=_STEPS,

@@ -6,6 +6,7 @@ here, or an error there would be confirmed instead of found.
 """
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -16,6 +17,36 @@ Event = Mapping[str, Any]
 Row = dict[str, Any]
 
 _HOUR: Final = timedelta(hours=1)
+
+_USUAL_IN_EXTRA: Final = frozenset(
+    (
+        "@timestamp", "timestamp", "start_time", "authentication_keys", "args", "form_data",
+        "headers", "files", "virustotal", "sip_data", "@version", "@metadata", "host", "agent",
+        "ecs", "input", "log", "beat", "offset", "prospector", "fileset", "source",
+    )
+)  # fmt: skip
+_DECLARED_AS: Final = {
+    name: kind
+    for kind, names in {
+        "integer": "client_heigth client_width bytes smb_opnum snort_classification "
+        "snort_priority suricata_signature_id suricata_signature_rev ip_id ip_ttl ip_len ip_tos "
+        "tcp_len udp_len",
+        "port": "src_port dest_port dst_port",
+        "list": "tags kex_kex_algorithms kex_key_algorithms kex_enc_cs kex_mac_cs kex_comp_cs "
+        "kex_lang_cs",
+        "pair": "loggedin",
+        "text": "type sensor src_ip dest_ip dst_ip transport protocol app vendor_product "
+        "signature severity direction ids_type command ssh_username ssh_password ssh_version "
+        "ssh_fingerprint keytype arch kex_hassh kex_hassh_algorithms username password url "
+        "request_url hash md5 sha1 sha256 sha512 user_agent eventid message request path "
+        "full_path data action status service hdb_event elastichoney_form elastichoney_payload "
+        "dionaea_action cmd smb_uuid smb_transfersyntax mqtt_action mqtt_clientid "
+        "mqtt_willtopic mqtt_willmessage mqtt_message snort_header suricata_action eth_src "
+        "eth_dst tcp_flags p0f_app p0f_link p0f_os p0f_uptime",
+    }.items()
+    for name in names.split()
+}
+"""Written out, so that an error in the declaration shows."""
 
 
 class _Group:
@@ -92,9 +123,17 @@ class Summary(_Recount):
 
 
 class Sources(_Recount):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[str, tuple[str, str]] = {}
+
     def add(self, event: Event) -> None:
         if "src_ip" in event:
-            self.group(event["src_ip"]).see(event)
+            source = event["src_ip"]
+            self.group(source).see(event)
+            if "sensor" in event:
+                seen = (event["@timestamp"], event["sensor"])
+                self.first[source] = min(self.first.get(source, seen), seen)
 
     def row(self, key: tuple[Any, ...], group: _Group) -> Row:
         return {
@@ -104,6 +143,7 @@ class Sources(_Recount):
             "apps": sorted(group.apps),
             "ports": sorted(group.ports),
             **group.seen(),
+            "first_sensor": self.first[key[0]][1] if key[0] in self.first else None,
         }
 
 
@@ -188,6 +228,35 @@ class Sensors(_Recount):
         }
 
 
+class Hours(_Recount):
+    def add(self, event: Event) -> None:
+        self.group(int(event["@timestamp"][11:13]), event.get("app")).see(event)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        return {"hour": key[0], "app": key[1], "events": group.counts["events"]}
+
+
+class Drift(_Recount):
+    def __init__(self) -> None:
+        super().__init__()
+        self.examples: dict[tuple[Any, ...], str] = {}
+
+    def add(self, event: Event) -> None:
+        texts = _members(event["extra"]) if "extra" in event else {}
+        unexpected = [(name, text) for name, text in texts.items() if name not in _USUAL_IN_EXTRA]
+        for name, text in unexpected[:64]:
+            declared = _DECLARED_AS.get(name[:100], "not declared")
+            key = (event.get("sensor"), name[:100], _json_type(text), declared)
+            self.group(*key).see(event)
+            example = text[:80]
+            self.examples[key] = min(self.examples.get(key, example), example)
+
+    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
+        named = dict(zip(("sensor", "field", "sent_as", "declared_as"), key, strict=True))
+        counted = {"events": group.counts["events"], "example": self.examples[key]}
+        return {**named, **counted, **group.seen()}
+
+
 RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
     "daily_summary": Summary,
     "daily_sources": Sources,
@@ -197,7 +266,33 @@ RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
     "daily_downloads": Downloads,
     "daily_fingerprints": Fingerprints,
     "daily_sensors": Sensors,
+    "daily_hours": Hours,
+    "daily_drift": Drift,
 }
+
+
+def _members(text: str) -> dict[str, str]:
+    """The members of a JSON object, their values as they were sent."""
+    # Digits stay text: Python refuses to read very long numbers.
+    scan = json.JSONDecoder(parse_int=str, parse_float=str, strict=False).raw_decode
+    members: dict[str, str] = {}
+    at = 1
+    while True:
+        while text[at] in " \t\r\n,":
+            at += 1
+        if text[at] == "}":
+            return members
+        name, at = scan(text, at)
+        while text[at] in " \t\r\n:":
+            at += 1
+        _, end = scan(text, at)
+        members[name], at = text[at:end], end
+
+
+def _json_type(text: str) -> str:
+    if text[0] in "tf":
+        return "boolean"
+    return {'"': "string", "{": "object", "[": "list", "n": "null"}.get(text[0], "number")
 
 
 def _entered(event: Event) -> bool:

@@ -19,6 +19,8 @@ from stingar_dagster import checks
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.partitions import DAY, HOUR, day_key, hour_key
+from stingar_dagster.report.page import page
+from stingar_dagster.report.publishing import day_facts
 from stingar_dagster_tests.support import MINUTE, Site, capture, event, on_disk
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
@@ -171,6 +173,20 @@ def test_a_range_may_hold_partitions_without_anything(filled: Site, dagster: Dag
     rolled = told(dagster.run_range("roll", FIVE - 3 * DAY, FIVE - 2 * DAY), "daily_ports")
     assert [data["dagster/row_count"] for data in rolled.values()] == [0, 0]
     assert {path.split("/hour=")[1][:2] for path in filled.objects("events")} == {"17"}
+
+
+def test_reports_of_a_range_are_made_once_the_days_before_them_are_there(
+    filled: Site, dagster: Dagster
+) -> None:
+    dagster.whole_way()
+    lake = filled.pipeline().lake
+    for day in (FIVE - DAY, FIVE):
+        midnight = day.replace(hour=0)
+        published = lake.store.read(lake.layout.report(midnight))
+        assert published == page(day_facts(lake, midnight))
+    shown = told(dagster.run("roll", FIVE), "daily_report")["2022-05-19"]
+    assert read(filled, shown["published"]) == published
+    assert shown["events"] == 5
 
 
 def test_each_asset_can_be_materialized_by_itself(

@@ -62,7 +62,7 @@ def test_they_load_in_a_process_of_their_own_without_a_warning() -> None:
 
 
 def test_every_asset_says_what_it_is_whose_and_by_which_partitions(graph: AssetGraph) -> None:
-    assert len(graph.get_all_asset_keys()) == sum(4 + len(s.tables) for s in STREAMS.values())
+    assert len(graph.get_all_asset_keys()) == sum(5 + len(s.tables) for s in STREAMS.values())
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert len(node.description or "") > 40, key
@@ -75,6 +75,7 @@ def test_every_asset_says_what_it_is_whose_and_by_which_partitions(graph: AssetG
 def test_every_key_stands_under_its_streams_name(graph: AssetGraph) -> None:
     for stream in STREAMS.values():
         expected = {"captures", "landed_events", "quarantined_events", "cleaned_events"}
+        expected |= {"daily_report"}
         expected |= {table.name for table in stream.tables}
         found = {key.path[1] for key in graph.get_all_asset_keys() if key.path[0] == stream.name}
         assert found == expected
@@ -99,6 +100,40 @@ def column_schema(graph: AssetGraph, stream: str, name: str) -> list[dg.TableCol
     return list(schema.columns)
 
 
+def test_every_published_column_tells_which_columns_it_is_made_from(graph: AssetGraph) -> None:
+    def lineage(name: str) -> dict[str, set[tuple[str, str]]]:
+        found = graph.get(dg.AssetKey(["stingar", name])).metadata["dagster/column_lineage"]
+        assert isinstance(found, dg.TableColumnLineage)
+        return {
+            column: {(dep.asset_key.path[-1], dep.column_name) for dep in deps}
+            for column, deps in found.deps_by_column.items()
+        }
+
+    for stream in STREAMS.values():
+        columns = {column.name for column in stream.columns}
+        assert lineage("cleaned_events").keys() == columns
+        for table in stream.tables:
+            found = lineage(table.name)
+            assert found.keys() == {column.name for column in table.columns}
+            of_events = {n for deps in found.values() for asset, n in deps if asset[0] == "c"}
+            assert of_events <= columns, table.name
+            assert all(found.values()), table.name
+    cleaned = lineage("cleaned_events")
+    assert cleaned["dest_ip"] == {("captures", "Body.dest_ip"), ("captures", "Body.dst_ip")}
+    assert ("captures", "Body.loggedin") in cleaned["password"]
+    assert ("captures", "Body.type") in cleaned["event_kind"]
+    assert cleaned["event_id"] == {("captures", "SequenceNumber")}
+    assert lineage("daily_summary")["late"] == {
+        ("cleaned_events", "@timestamp"),
+        ("cleaned_events", "enqueued_at"),
+    }
+    assert lineage("daily_summary")["quarantined"] == {("quarantined_events", "event_id")}
+    assert lineage("daily_downloads")["artifact"] == {
+        ("cleaned_events", "urls"),
+        ("cleaned_events", "hashes"),
+    }
+
+
 def test_what_depends_on_what_is_as_the_flow_says(graph: AssetGraph) -> None:
     def parents(name: str) -> set[str]:
         return {key.path[-1] for key in graph.get(dg.AssetKey(["stingar", name])).parent_keys}
@@ -108,6 +143,7 @@ def test_what_depends_on_what_is_as_the_flow_says(graph: AssetGraph) -> None:
     assert parents("cleaned_events") == {"landed_events"}
     assert parents("daily_summary") == {"cleaned_events", "quarantined_events"}
     assert parents("daily_ports") == {"cleaned_events"}
+    assert parents("daily_report") == {table.name for table in STREAMS["stingar"].tables}
 
 
 def test_counts_are_checked_and_block(graph: AssetGraph) -> None:

@@ -133,8 +133,15 @@ def pages(runs: dict[str, str]) -> dict[str, tuple[str, str]]:
     for asset, told in (("landed_events", "quarantined"), ("cleaned_events", "add up")):
         path = f"/assets/stingar/{asset}?view=checks&checkDetail=counts_reconcile"
         found[f"{asset} checks"] = (path, told)
-    path = f"/assets/stingar/daily_commands?view=partitions&partition={day}"
-    found["daily_commands partitions"] = (path, "size in MB")
+    for asset, told in (
+        ("daily_commands", "dagster/size_bytes"),
+        ("daily_sources", "top sources"),
+        ("daily_hours", "events an hour"),
+        ("daily_drift", "drift by sensor"),
+        ("daily_report", "source addresses"),
+    ):
+        path = f"/assets/stingar/{asset}?view=partitions&partition={day}"
+        found[f"{asset} partitions"] = (path, told)
     return found
 
 

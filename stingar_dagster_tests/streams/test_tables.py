@@ -6,6 +6,7 @@ nothing with the declarations.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -142,9 +143,15 @@ def by_source(events: list[Event]) -> dict[tuple[Any, ...], Row]:
             "apps": distinct(group, "app"),
             "ports": distinct(group, "dest_port"),
             **seen(group),
+            "first_sensor": first_sensor(group),
         }
         for key, group in grouped(known, "src_ip").items()
     }
+
+
+def first_sensor(group: list[Event]) -> str | None:
+    named = [(e["time_us"], e["sensor"]) for e in group if e.get("sensor") is not None]
+    return min(named)[1] if named else None
 
 
 def by_port(events: list[Event]) -> dict[tuple[Any, ...], Row]:
@@ -223,6 +230,29 @@ def by_sensor(events: list[Event]) -> dict[tuple[Any, ...], Row]:
     return rows
 
 
+def by_hour_and_app(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    timed = [event | {"hour": event["time_us"] // HOUR_US % 24} for event in events]
+    return {key: {"events": len(group)} for key, group in grouped(timed, "hour", "app").items()}
+
+
+def by_member(events: list[Event]) -> dict[tuple[Any, ...], Row]:
+    """`_EXTRAS` tells what of each text counts."""
+    members = [
+        event | dict(zip(("field", "sent_as", "declared_as", "example"), member, strict=True))
+        for event in events
+        for member in _EXTRAS[event.get("extra")]
+    ]
+    groups = grouped(members, "sensor", "field", "sent_as", "declared_as")
+    return {
+        key: {
+            "events": len(group),
+            "example": min(event["example"] for event in group),
+            **seen(group),
+        }
+        for key, group in groups.items()
+    }
+
+
 RECOUNTS: dict[str, Recount] = {
     "daily_summary": summary,
     "daily_sources": by_source,
@@ -232,6 +262,8 @@ RECOUNTS: dict[str, Recount] = {
     "daily_downloads": by_artifact,
     "daily_fingerprints": by_fingerprint,
     "daily_sensors": by_sensor,
+    "daily_hours": by_hour_and_app,
+    "daily_drift": by_member,
 }
 
 
@@ -247,6 +279,23 @@ def _maybe(*values: Any) -> st.SearchStrategy[Any]:
 
 
 _LINKS = ["http://a.example/", "tftp://b.example/x"]
+_EXTRAS: dict[str | None, list[tuple[str, str, str, str]]] = {
+    None: [],
+    '{"agent":{"v":1},"@timestamp":1}': [],
+    '{"geo":{"a":"}"},"agent":1}': [("geo", "object", "not declared", '{"a":"}"}')],
+    '{"geo":[1],"command":7}': [
+        ("geo", "list", "not declared", "[1]"),
+        ("command", "number", "text", "7"),
+    ],
+    '{"geo": null,"loggedin":true}': [
+        ("geo", "null", "not declared", "null"),
+        ("loggedin", "boolean", "pair", "true"),
+    ],
+    '{"":"","a\\u001fb":-1}': [
+        ("", "string", "not declared", '""'),
+        ("a\x1fb", "number", "not declared", "-1"),
+    ],
+}
 _times = st.integers(0, 24 * HOUR_US - 1) | st.sampled_from(
     [0, HOUR_US - 1, HOUR_US, 5 * HOUR_US, 24 * HOUR_US - 1]
 )
@@ -275,6 +324,7 @@ _events = st.fixed_dictionaries(
         "hashes": _maybe(["d4" * 16]),
         "kex_hassh": _maybe("51cba57125523ce4b9db67714a90bf6e"),
         "ssh_version": _maybe("SSH-2.0-Go"),
+        "extra": st.sampled_from([*_EXTRAS]),
     },
 )
 
@@ -431,3 +481,21 @@ def test_quarantined_events_stand_in_a_row_of_their_own() -> None:
     assert alone["quarantined"] == 7
     assert rows("daily_summary", [], quarantined=0) == []
     assert rows("daily_ports", [], quarantined=7) == []
+
+
+# Fields that came otherwise than declared
+
+
+def test_names_and_values_of_unexpected_fields_are_cut() -> None:
+    extra = json.dumps({"n" * 101: "v" * 200, "n" * 102: 1})
+    (text, number) = sorted(rows("daily_drift", [at(1, extra=extra)]), key=lambda r: r["sent_as"])[
+        ::-1
+    ]
+    assert (text["field"], text["example"]) == ("n" * 100, '"' + "v" * 79)
+    assert (number["field"], number["events"]) == ("n" * 100, 1)
+
+
+def test_of_one_event_so_many_unexpected_fields_count() -> None:
+    extra = json.dumps({f"f{place:03}": place for place in range(5000)})
+    found = rows("daily_drift", [at(1, extra=extra)])
+    assert {row["field"] for row in found} == {f"f{place:03}" for place in range(64)}

@@ -1,0 +1,447 @@
+"""A day's report: true to what is published, the same again, made again with its day."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stingar_dagster.lake import backlog
+from stingar_dagster.report import history
+from stingar_dagster.report.facts import Facts, Novelty, gaps_in
+from stingar_dagster.report.page import LONGEST, page
+from stingar_dagster.report.publishing import day_facts, publish_report
+from stingar_dagster.samples.traffic import traffic
+from stingar_dagster.streams import STINGAR
+from stingar_dagster_tests.reliability.hostile import cases
+from stingar_dagster_tests.support import HOUR, Site, event, readable
+
+DAY = datetime(2026, 11, 3, tzinfo=UTC)
+DAYS = timedelta(days=1)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site.at(tmp_path)
+
+
+def facts(site: Site, day: datetime = DAY) -> Facts:
+    return day_facts(site.pipeline().lake, day)
+
+
+def report(site: Site, day: datetime = DAY) -> bytes:
+    """What is published."""
+    return site.lake_store.read(site.pipeline().lake.layout.report(day))
+
+
+def login(moment: datetime, password: str, **fields: Any) -> bytes:
+    signature = "SSH login attempted on cowrie honeypot"
+    tried = {"ssh_username": "root", "ssh_password": password}
+    return event(moment, signature=signature, **tried, **fields)
+
+
+def command(moment: datetime, text: str, **fields: Any) -> bytes:
+    return event(moment, signature="command attempted on cowrie honeypot", command=text, **fields)
+
+
+def put(site: Site, start: datetime, *bodies: bytes) -> None:
+    """Land a capture of its own, whose sequence numbers follow those that are there."""
+    captures = len(site.blobs)
+    first = sum(len(readable(blob)) for blob in site.blobs.values())
+    site.put(bodies, start=start + timedelta(seconds=captures), first=first)
+
+
+def new(found: Facts, kind: str) -> Novelty:
+    return next(novelty for novelty in found.new if novelty.kind == kind)
+
+
+# ---- numbers
+
+
+def test_numbers_are_those_of_a_plain_recount_over_published_lines(site: Site) -> None:
+    start = DAY - DAYS
+    landed: dict[datetime, list[bytes]] = {}
+    for sample in traffic(start, DAY + DAYS, events_per_hour=25, seed=5):
+        hour = sample.arrived.replace(minute=0, second=0, microsecond=0)
+        landed.setdefault(hour, []).append(sample.body)
+    for hour, bodies in landed.items():
+        put(site, hour, *bodies)
+    site.run()
+    found = facts(site)
+    events = site.rows("events/date=2026-11-03")
+    quarantine = site.rows("quarantine/date=2026-11-03")
+    ledger = site.rows("ledger/date=2026-11-03")
+
+    def credentials(rows: list[dict[str, Any]]) -> Counter[tuple[Any, Any]]:
+        tries = (e for e in rows if e["event_kind"] in ("login_attempt", "login_success"))
+        pairs = ((e.get("username"), e.get("password")) for e in tries)
+        return Counter(pair for pair in pairs if pair != (None, None))
+
+    def artifacts(rows: list[dict[str, Any]]) -> set[str]:
+        return {a for e in rows for a in (*e.get("urls", ()), *e.get("hashes", ()))}
+
+    numbers = {number.title: number.value for number in found.numbers}
+    assert numbers == {
+        "Events": len(events),
+        "Source addresses": len({e["src_ip"] for e in events if "src_ip" in e}),
+        "Sensors": len({e["sensor"] for e in events if "sensor" in e}),
+        "Credentials tried": len(credentials(events)),
+        "Links and files fetched": len(artifacts(events)),
+    }
+    before = site.rows("events/date=2026-11-02")
+    assert {n.title: n.earlier for n in found.numbers}["Events"] == (None,) * 6 + (len(before),)
+    assert new(found, "credentials").count == len(credentials(events).keys() - credentials(before))
+    assert new(found, "downloads").count == len(artifacts(events) - artifacts(before))
+    shown = Counter({(r["username"], r["password"]): r["times"] for r in found.credentials})
+    assert sorted(shown.values()) == sorted(
+        (count for _, count in credentials(events).most_common(10))
+    )
+    assert shown <= credentials(events)
+    by_app = Counter(e["app"] for e in events if "app" in e)
+    (busiest, _) = by_app.most_common(1)[0]
+    assert sum(found.hours_by_app[busiest]) == by_app[busiest]
+    assert sum(map(sum, found.hours_by_app.values())) == len(events)
+    assert found.reasons == dict(Counter(line["reason"] for line in quarantine))
+    trust = found.trust
+    assert trust.captured == sum(line["events"] for line in ledger)
+    assert trust.captured == trust.cleaned + trust.quarantined
+    assert trust.published == len(events)
+    assert [hour.events for hour in trust.hours] == [
+        sum(e["@timestamp"][11:13] == f"{hour:02}" for e in events) for hour in range(24)
+    ]
+    html = report(site).decode()
+    assert f"arrived {trust.captured:,} = cleaned" in html
+    assert f"<b>{len(events):,}</b>" in html
+
+
+def test_sources_of_several_sensors_tell_who_saw_them_first(site: Site) -> None:
+    noon = DAY + 12 * HOUR
+    put(
+        site,
+        noon,
+        event(noon + timedelta(seconds=9), src_ip="192.0.2.1", sensor="a"),
+        event(noon + timedelta(seconds=5), src_ip="192.0.2.1", sensor="b"),
+        event(noon, src_ip="192.0.2.2", sensor="a"),
+        event(noon, src_ip="192.0.2.2", sensor="a"),
+    )
+    site.run()
+    found = facts(site)
+    assert found.shared_count == 1
+    (row,) = found.shared
+    assert (row["src_ip"], row["first_sensor"], row["sensors"]) == ("192.0.2.1", "b", ["a", "b"])
+
+
+def test_fields_that_drifted_are_told_by_sensor(site: Site) -> None:
+    put(site, DAY, event(DAY, geo={"x": 1}, sensor="a"), event(DAY, command=7, sensor="b"))
+    site.run()
+    drift = {(r["sensor"], r["field"], r["declared_as"], r["sent_as"]) for r in facts(site).drift}
+    assert drift == {("a", "geo", "not declared", "object"), ("b", "command", "text", "number")}
+
+
+# ---- trust
+
+
+def test_a_day_that_is_not_over_is_told_by_what_has_arrived(site: Site) -> None:
+    put(site, DAY + 2 * HOUR, event(DAY), event(DAY + HOUR), event(DAY + 2 * HOUR))
+    site.run()
+    trust = facts(site).trust
+    assert [hour.is_open for hour in trust.hours] == [False] * 2 + [True] * 22
+    assert trust.verdict == "So far everything adds up."
+    put(site, DAY + 23 * HOUR, event(DAY + 23 * HOUR))
+    site.run()
+    trust = facts(site).trust
+    assert trust.is_over
+    assert trust.empty_hours == list(range(3, 23))
+    assert trust.verdict.startswith("Not everything")
+
+
+def test_a_sensor_that_fell_silent_is_named(site: Site) -> None:
+    put(site, DAY - DAYS, event(DAY - DAYS, sensor="gone"), event(DAY - DAYS, sensor="here"))
+    put(site, DAY, event(DAY, sensor="here"))
+    site.run()
+    (silent,) = facts(site).trust.silent
+    assert (silent.sensor, silent.last_day, silent.events) == ("gone", DAY - DAYS, 1)
+    assert "gone" in report(site).decode()
+    # After a week nobody waits for it.
+    assert facts(site, DAY + 7 * DAYS).trust.silent[0].sensor == "here"
+
+
+def test_missing_sequence_numbers_are_named(site: Site) -> None:
+    site.put([event(DAY)] * 3, start=DAY, first=0)
+    site.put([event(DAY)] * 3, start=DAY + HOUR, first=5)
+    site.put([event(DAY)] * 2, start=DAY + HOUR, first=1, partition=1)
+    # The same events in a capture once more are no gap.
+    site.put([event(DAY)] * 3, start=DAY + 2 * HOUR, first=5)
+    site.run()
+    found = facts(site)
+    assert found.trust.gaps == ("hub/0 3-4",)
+    assert found.trust.duplicates == 3
+    assert not found.trust.is_well
+    assert gaps_in([]) == []
+
+
+# ---- history
+
+
+def test_on_the_first_day_nothing_is_said_to_be_new(site: Site) -> None:
+    put(site, DAY, login(DAY, "one"))
+    site.run()
+    found = facts(site)
+    assert new(found, "credentials").count is None
+    assert {number.comparison for number in found.numbers} == {"no earlier day to compare with"}
+    html = page(found).decode()
+    assert "No earlier day is known" in html
+    assert "new</h3>" not in html
+
+
+def test_what_was_seen_in_the_last_thirty_days_is_not_new(site: Site) -> None:
+    put(site, DAY - 31 * DAYS, login(DAY - 31 * DAYS, "forgotten"))
+    put(site, DAY - 30 * DAYS, login(DAY - 30 * DAYS, "remembered"))
+    put(site, DAY, *(login(DAY, text) for text in ("forgotten", "remembered", "never", "never")))
+    site.run()
+    credentials = new(facts(site), "credentials")
+    assert [row["password"] for row in credentials.rows] == ["never", "forgotten"]
+    assert credentials.count == 2
+    assert new(facts(site), "ports").count == 0
+
+
+def test_a_day_remembers_so_many_values_and_the_report_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST_VALUES", 2)
+    before = DAY - DAYS
+    put(site, before, *(login(before, text) for text in ("a", "a", "b", "b", "c")))
+    put(site, DAY, login(DAY, "a"), login(DAY, "c"))
+    site.run()
+    credentials = new(facts(site), "credentials")
+    assert [row["password"] for row in credentials.rows] == ["c"]
+    assert credentials.is_cut
+    assert "some may not be new" in report(site).decode()
+    digest = history.kept_digest(site.pipeline().lake, before)
+    assert digest is not None
+    assert len(digest.seen["credentials"]) == 2 * 8
+
+
+def test_a_digest_that_was_lost_is_made_from_the_days_tables(site: Site) -> None:
+    put(site, DAY - DAYS, login(DAY - DAYS, "one"), command(DAY - DAYS, "ls"))
+    put(site, DAY, login(DAY, "one"), command(DAY, "id"))
+    site.run()
+    lake = site.pipeline().lake
+    before = page(facts(site))
+    site.lake_store.remove(lake.layout.digest(DAY - DAYS))
+    assert page(facts(site)) == before
+    site.lake_store.write(lake.layout.digest(DAY - DAYS), b"of another release")
+    assert page(facts(site)) == before
+
+
+# ---- publication
+
+
+def test_the_same_bytes_come_again(site: Site) -> None:
+    put(site, DAY - DAYS, login(DAY - DAYS, "one"))
+    put(site, DAY, login(DAY, "two"), event(DAY, geo=1), b"nonsense")
+    site.run()
+    pipeline = site.pipeline()
+    pipeline.roll_day(DAY)  # with the day before it there, whichever was made first
+    before, versions = report(site), site.versions("reports", "state/digests")
+    pipeline.land_hour(DAY, again=True)
+    pipeline.publish_hour(DAY)
+    pipeline.roll_day(DAY)
+    assert report(site) == before
+    assert page(facts(site)) == before
+    assert site.versions("state/digests") == {
+        path: version for path, version in versions.items() if "digests" in path
+    }
+    site.check()
+
+
+def test_a_late_event_changes_the_report_of_its_day_and_of_no_other(site: Site) -> None:
+    later = DAY + DAYS
+    put(site, DAY, command(DAY, "ls"))
+    put(site, later, command(later, "ls"), command(later, "id"))
+    site.run()
+    before, before_later = report(site), report(site, later)
+    put(site, later + HOUR, command(DAY + HOUR, "id"))
+    assert site.run().rolled == [DAY]
+    assert report(site) != before
+    # It was not asked for, and tells what was known when it was made.
+    assert report(site, later) == before_later
+    assert page(facts(site, later)) != before_later
+    # With its own day, it is made again, and knows.
+    put(site, later + 2 * HOUR, command(later, "id"))
+    assert site.run().rolled == [later]
+    assert new(facts(site, later), "commands").count == 0
+    assert report(site, later) == page(facts(site, later))
+
+
+def test_a_report_that_was_not_made_is_pending(site: Site) -> None:
+    put(site, DAY, event(DAY))
+    pipeline = site.pipeline()
+    pipeline.land_hour(DAY)
+    pipeline.publish_hour(DAY)
+    pipeline.roll_day(DAY, [table.name for table in STINGAR.tables])
+    assert [*backlog.unpublished_days(pipeline.lake, [DAY])] == [DAY]
+    pipeline.roll_day(DAY, ["daily_report"])
+    assert backlog.unpublished_days(pipeline.lake, [DAY]) == {}
+    assert site.objects("reports")
+
+
+def test_what_arrived_for_other_days_alone_is_told_when_asked(site: Site) -> None:
+    put(site, DAY, event(DAY - 3 * DAYS), event(DAY - 3 * DAYS))
+    assert site.run().rolled == [DAY - 3 * DAYS]
+    found = facts(site)
+    assert (found.trust.captured, found.trust.published) == (2, 0)
+    assert b"arrived 2 = cleaned 2 + quarantined 0" in page(found)
+    old = facts(site, DAY - 3 * DAYS).trust
+    assert (old.captured, old.published, old.is_over) == (0, 2, True)
+
+
+def test_of_a_day_without_anything_there_is_no_report(site: Site) -> None:
+    record = publish_report(site.pipeline().lake, DAY)
+    assert record.rows == 0
+    assert site.objects() == {}
+    assert b"Nothing is known of this day." in page(facts(site))
+
+
+def test_what_is_missing_is_left_out(site: Site) -> None:
+    put(site, DAY, login(DAY, "one"), command(DAY, "ls"))
+    site.run()
+    for path in site.objects("daily"):
+        if "daily_commands" in path or "daily_hours" in path:
+            site.lake_store.remove(path)
+    found = facts(site)
+    assert found.commands == ()
+    assert found.hours_by_app == {}
+    assert found.credentials
+    assert page(found)
+    ports = replace(STINGAR, tables=(STINGAR.table("daily_ports"),))
+    few = replace(site, stream=ports)
+    few.pipeline().roll_day(DAY)
+    assert facts(few).ports
+    assert [number.title for number in facts(few).numbers] == []
+    assert page(facts(few))
+
+
+# ---- hostile text
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=http://203.0.113.9/x onerror=alert(1)>',
+    "</title></svg></style><a href=javascript:alert(1)>x</a>",
+    "{{ 7*7 }}{% raw %}",
+    "\u202egnp.exe\u2066",
+    "\x1b[2J\x1b]0;owned\x07",
+    "a\x00b",
+    "&lt;b&gt; ' \" ` \u2028",
+    "x" * 100_000,
+    "]]><!-- -->",
+)
+
+
+class _Elements(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def hostile_site(site: Site) -> Site:
+    for place, text in enumerate(HOSTILE):
+        names = {"sensor": text, "src_ip": text, "app": text, "transport": text, text[:200]: text}
+        others = {"src_ip": text, "sensor": f"other {place}", "url": f"http://x/{text}"}
+        put(
+            site,
+            DAY,
+            login(DAY, text, **names),
+            login(DAY, text, **(names | {"sensor": f"{text}2"})),
+            command(DAY, text, **others),
+        )
+        put(site, DAY - DAYS, login(DAY - DAYS, "usual", sensor=f"gone {text}"))
+    put(site, DAY, *(case.body for case in cases(DAY)))
+    site.run()
+    return site
+
+
+def test_no_text_of_an_event_becomes_markup(site: Site) -> None:
+    site.put([event(DAY)], start=DAY, partition=3)
+    site.run()
+    plain = _Elements()
+    plain.feed(report(site).decode())
+    data = report(hostile_site(site))
+    found = _Elements()
+    found.feed(data.decode())
+    allowed = plain.tags.keys() | {"caption", "td", "tr", "th", "thead", "tbody", "table", "div"}
+    allowed |= {"svg", "rect", "path", "text", "desc", "circle", "title", "h3", "p"}
+    assert found.tags.keys() <= allowed
+    assert not found.tags.keys() & {"script", "a", "img", "iframe", "link", "base", "form"}
+    assert not {name for name in found.attributes if name.startswith("on")}
+    assert not found.attributes & {"href", "src", "style", "srcset", "action"}
+    text = "".join(found.texts)
+    assert "<script>alert(1)</script>" in text  # as letters
+    assert "{{ 7*7 }}" in text
+    assert not set(data.decode()) & {"\x00", "\x1b", "\u202e", "\u2066", "\u2028", "\x07"}
+    assert r"\u202egnp.exe" in text
+    assert max(map(len, text.split())) <= 6 * LONGEST
+    assert len(data) < 150_000
+
+
+# ---- the command
+
+
+@pytest.fixture
+def stingar(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    from click.testing import CliRunner
+
+    from stingar_dagster.cli import main
+
+    monkeypatch.setenv("STINGAR_LANDING", site.landing)
+    monkeypatch.setenv("STINGAR_LAKE", site.lake)
+    monkeypatch.chdir(Path(site.lake).parent)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, arguments)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_the_command_writes_what_is_published(
+    site: Site, stingar: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    put(site, DAY, login(DAY, "one"))
+    site.run()
+    code, told = stingar("report", "2026-11-03")
+    assert code == 0
+    assert told.startswith("stingar-2026-11-03.html: 1 events, ")
+    assert (tmp_path / "stingar-2026-11-03.html").read_bytes() == report(site)
+    assert stingar("report", "2026-11-03", "--output", "-") == (0, report(site).decode())
+    code, told = stingar("report", "2026-11-04", "-o", "empty.html")
+    assert (code, "nothing is published of 2026-11-04" in told) == (0, True)
+    code, told = stingar("report", "2026-11-03T05")
+    assert (code, "is not a day" in told) == (2, True)
+    code, told = stingar("report", "2026-11-03", "-o", "no/such/folder.html")
+    assert code == 2
+    assert len(told.splitlines()) == 1
+
+
+def test_the_lake_is_read_as_json_by_nobody_who_expects_events(site: Site) -> None:
+    put(site, DAY, event(DAY))
+    site.run()
+    assert [path.split("/")[1] for path in site.objects() if path.endswith(".html")] == ["reports"]
+    assert all(
+        json.loads(line) for data in site.objects("daily").values() for line in [*data.splitlines()]
+    )
