@@ -103,6 +103,8 @@ class KafkaSource:
                 f"{self._clean(error)}; check the STINGAR_KAFKA_ variables"
             ) from None
         self._batch = _BATCH
+        # What came while an answer was waited for.
+        self._held: list[Message] = []
 
     def close(self) -> None:
         self._consumer.close()
@@ -137,16 +139,18 @@ class KafkaSource:
         self._ask(lambda _: self._consumer.incremental_assign([TopicPartition(*place, offset)]))
 
     def stop(self, place: Place) -> None:
+        self._held = [message for message in self._held if _place_of(message) != place]
         # Pausing would do, but what was fetched before might still come afterwards.
         with suppress(KafkaException):  # it was not assigned
             self._consumer.incremental_unassign([TopicPartition(*place)])
 
     def poll(self, seconds: float) -> Polled:
-        messages = self._consumer.consume(self._batch, seconds)
+        held, self._held = self._held, []
+        messages = held + self._consumer.consume(self._batch, 0 if held else seconds)
         polled = Polled()
         size = 0
         for message in messages:
-            place = message.topic() or "", message.partition() or 0
+            place = _place_of(message)
             error = message.error()
             if error is None:
                 size += len(message.value() or b"")
@@ -192,7 +196,9 @@ class KafkaSource:
                 return ask(seconds)
             except KafkaException as error:
                 problem = error.args[0]
-            self._consumer.poll(0.2)
+            # Errors are heard by polling only, and what is polled does not come again.
+            if (message := self._consumer.poll(0.2)) is not None:
+                self._held.append(message)
             told = self._taken()
             for one in (problem, *told):
                 if one.code() in _DENIED:
@@ -217,6 +223,10 @@ class KafkaSource:
             error = error.args[0]
         text = error.str() if isinstance(error, KafkaError) else str(error)
         return self._settings.without_secrets(" ".join(text.split()))[:300]
+
+
+def _place_of(message: Message) -> Place:
+    return message.topic() or "", message.partition() or 0
 
 
 def record_of(message: Message) -> CaptureRecord:

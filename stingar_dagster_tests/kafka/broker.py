@@ -8,8 +8,10 @@ import contextlib
 import importlib.util
 import logging
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +90,18 @@ class Broker:
         assert self._process is not None
         self._process.kill()
         self._process.wait(30)
+
+    @contextlib.contextmanager
+    def hanging(self, seconds: float) -> Iterator[None]:
+        """It accepts connections and answers nothing, for so long from now on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        timer = threading.Timer(seconds, self._process.send_signal, [signal.SIGCONT])
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.join()
 
     # ---- what an operator does
 
