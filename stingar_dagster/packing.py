@@ -103,7 +103,7 @@ class Packer:
             for index, body in enumerate(bodies)
         ]
         path = self.landing.format.path(self._hub.namespace, self._hub.event_hub, partition, start)
-        self.landing.store.write(path, encode_capture(records), expected=None)
+        self.landing.add(path, encode_capture(records))
         self._next[partition] = number + len(bodies)
         self._last_start[partition] = start
         return path

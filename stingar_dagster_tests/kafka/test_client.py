@@ -1,4 +1,4 @@
-"""The client against a real broker: nothing that came is lost, whatever else it is asked meanwhile."""
+"""The client against a real broker: nothing is lost, and no message stops the others."""
 
 from collections.abc import Iterator
 from contextlib import closing
