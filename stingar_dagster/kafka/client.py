@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -37,6 +38,11 @@ librdkafka reports a connection that breaks during a login in the same way."""
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 """Messages that librdkafka holds ready, over all partitions, before it stops asking for more."""
+
+_headers_of: Final = methodcaller("headers")
+"""`message.headers()`. Where a name is not UTF-8, that gives a list with a hole and sets an error,
+which Python looks for in calls from C only: a call that it has specialized goes on with the hole,
+and the process dies of it."""
 
 _BATCH: Final = 5000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -295,7 +301,7 @@ def record_of(message: Message) -> CaptureRecord:
     if (key := message.key()) is not None:
         system["x-opt-partition-key"] = _text(key)
     try:
-        headers = message.headers()
+        headers = _headers_of(message)
     except (SystemError, UnicodeDecodeError):
         # A name that is not UTF-8, which Kafka allows and the client does not. It tells no others.
         headers = [(UNREADABLE, "headers with a name that is not UTF-8")]
