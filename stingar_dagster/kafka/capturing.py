@@ -2,7 +2,7 @@
 
 Here: which partitions are read, when windows are looked at, and what becomes of errors: another
 try is made of what it can mend, and a partition that waits is not read meanwhile. Memory is that of
-the open windows, at most `Limits.size` and one message a partition, two more files while one is
+the open windows, at most `Limits.size` and two messages a partition, one more file while one is
 written, and what the source holds ready. Not here: the rules of windows (`windows`, `partition`),
 Kafka (`client`), and what is printed.
 """

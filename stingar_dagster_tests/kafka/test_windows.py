@@ -27,7 +27,7 @@ from stingar_dagster.errors import (
 )
 from stingar_dagster.kafka.capturing import Capturer, Polled, TopicPartition
 from stingar_dagster.kafka.openings import Openings
-from stingar_dagster.kafka.partition import Landed
+from stingar_dagster.kafka.partition import UNREADABLE, Landed
 from stingar_dagster.kafka.windows import (
     Limits,
     Opening,
@@ -650,6 +650,19 @@ def test_a_capture_named_by_a_clock_that_was_wrong_is_refused_with_a_line(place:
         UsageError, match=r"local/stingar/0: its last capture is named 2027-12-08.*set the clock"
     ):
         place.drain()
+
+
+def test_a_message_that_can_not_be_written_as_it_is_keeps_its_number_and_its_body(
+    place: Place,
+) -> None:
+    place.log.send(0, 1 << 70)
+    place.log.send(0, 0)
+    place.drain()
+    place.check()
+    (path,) = place.captured()
+    rows: Any = list(fastavro.reader(io.BytesIO(place.landing.store.read(path))))
+    assert [list(row["Properties"]) for row in rows] == [[UNREADABLE], []]
+    assert "does not fit in 64 bits" in rows[0]["Properties"][UNREADABLE]
 
 
 # ---- where to go on
