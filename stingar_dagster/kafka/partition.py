@@ -173,14 +173,16 @@ class Partition:
             Conflict: another instance wrote what was to be written; see `resumed`.
             StoreUnavailable, StoreDenied: a store can't be written; the window is kept.
         """
+        # An instance that was stopped for long may wake up with a window that is over.
+        self.close_if_due()
         for record in records:
             number = record.sequence_number
             if number < self.next:
                 if self._last is not None and number == self._last[0]:
                     self._compare(*self._last, record.body)
                 continue
-            # An instance that was stopped for long may wake up with a window that is over.
-            self.close_if_due()
+            if self.size >= self._limits.size:
+                self.close()
             if self._window is None:
                 self._open()
             assert self._window is not None

@@ -793,13 +793,20 @@ class Hiccup(LogSource):
 
     Attributes:
         unanswered: partitions whose bounds are not told the next time.
+        hidden: the topic is not shown.
         unreadable: offsets that can't be read, and what comes after them in the same look can.
     """
 
     def __init__(self, log: Log, most: int) -> None:
         super().__init__(log, most)
         self.unanswered: set[int] = set()
+        self.hidden = False
         self.unreadable: set[int] = set()
+
+    def partitions(self) -> list[TopicPartition]:
+        if self.hidden:
+            raise BrokerUnavailable("no such topic")
+        return super().partitions()
 
     def bounds(self, place: TopicPartition) -> tuple[int, int]:
         if place[1] in self.unanswered:
@@ -830,6 +837,25 @@ def test_a_partition_that_is_added_while_the_broker_hiccups_is_read(place: Place
     place.check()
     assert not source.unanswered
     assert [line for line in place.notes.lines if "local/stingar/1: a hiccup" in line]
+
+
+def test_a_topic_that_is_missing_for_a_while_is_told_once(place: Place) -> None:
+    instance = place.instance()
+    source = Hiccup(place.log, 3)
+    instance._source = source
+    source.read_from((TOPIC, 0), 0)
+    source.hidden = True
+    for _ in range(10):
+        place.log.send(0, 0)
+        place.clock.advance(30)
+        instance.step()
+    assert place.notes.lines == ["no such topic; it is tried again until it works"]
+    source.hidden = False
+    place.log.send(1, 0)
+    for _ in range(10):
+        place.clock.advance(30)
+        instance.step()
+    place.check()
 
 
 def test_what_can_not_be_read_is_told_once_and_never_passed_over(place: Place) -> None:
