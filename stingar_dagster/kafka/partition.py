@@ -205,9 +205,7 @@ class Partition:
             self.close()
 
     def check_clock(self) -> None:
-        """Raises:
-        Ahead: no window can open yet.
-        """
+        """Raise Ahead while no window can open."""
         self._next_start(self._clock.now())
 
     def close(self) -> None:
