@@ -168,13 +168,14 @@ def land(
     numbers go on from what is in landing.
     """
     from stingar_dagster import packing
+    from stingar_dagster.capture.names import can_be_named
     from stingar_dagster.cleaning.clean import count_before
     from stingar_dagster.lake import backlog
 
     settings = load_settings()
     pipeline = _pipeline()
     for name, text in (("--namespace", namespace), ("--hub", hub)):
-        if not text or "/" in text or text.startswith("."):
+        if not can_be_named(text):
             raise UsageError(f"{name} {text!r} can't be part of a capture's name")
     if received is not None and received < settings.start:
         raise UsageError(
@@ -185,9 +186,11 @@ def land(
         raise UsageError(
             f"--at {received:%Y-%m-%dT%H:%M} lies in the future; nothing arrived there yet"
         )
+    target = packing.Hub(namespace, hub, partitions)
+    packing.refuse_captured(pipeline.lake, target)
     packer = packing.Packer(
         pipeline.landing,
-        packing.Hub(namespace, hub, partitions),
+        target,
         lambda: backlog.lines_of_hub(pipeline.lake, namespace, hub),
     )
     lines = captures = early = 0
@@ -233,12 +236,22 @@ def capture(until_idle: float | None) -> None:
     from stingar_dagster.kafka.capturing import Capturer
     from stingar_dagster.kafka.partition import SystemClock
     from stingar_dagster.kafka.settings import load_kafka_settings
+    from stingar_dagster.storage.objects import ObjectStore
 
     settings = load_kafka_settings()
     pipeline = _pipeline()
     source = client.KafkaSource(settings)
     stop = _Stop()
     with _CaptureReport(settings.topics) as report, contextlib.closing(source), stop:
+        for name, store in (
+            ("STINGAR_LANDING", pipeline.landing.store),
+            ("STINGAR_LAKE", pipeline.lake.store),
+        ):
+            if isinstance(store, ObjectStore):
+                report.note(
+                    f"{name}={store.url}: a store of this kind can't refuse to write over what "
+                    "came a moment ago; see to it that no two `stingar capture` run at once"
+                )
         capturer = Capturer(
             source, pipeline.landing, pipeline.lake, settings.namespace, settings.limits,
             SystemClock(), report,
@@ -252,10 +265,11 @@ def capture(until_idle: float | None) -> None:
 
 
 class _Stop:
-    """SIGINT and SIGTERM end what is under way, in three seconds at most.
+    """SIGINT and SIGTERM end what is under way, in ten seconds at most.
 
-    librdkafka's calls are not interrupted, so there is a moment to look at `asked` first. What then
-    still waits for a store is broken off: landing is right after a kill, too.
+    librdkafka's calls are not interrupted, of which one that no broker answers takes four seconds.
+    There are three to look at `asked` first. What then still waits for a store is broken off:
+    landing is right after a kill, too.
     """
 
     asked = False

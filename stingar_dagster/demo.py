@@ -15,7 +15,7 @@ from typing import Final
 
 from stingar_dagster.instance import open_instance
 from stingar_dagster.lake import backlog
-from stingar_dagster.packing import Hub, Packer
+from stingar_dagster.packing import Hub, Packer, refuse_captured
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.settings import Settings
@@ -62,16 +62,18 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
     """Serve the demo until interrupted; returns the exit code.
 
     Raises:
-        UsageError: another demo lands traffic in the same folder, or Dagster's instance can't be
-            opened.
+        UsageError: another demo lands traffic in the same folder, `stingar capture` writes the
+            demo's hub, or Dagster's instance can't be opened.
     """
     with open_instance():
         pass  # what is wrong with it is better told here than by Dagster's processes
     pipeline = Pipeline(settings, STINGAR)
+    hub = Hub("demo", "stingar", 4)
+    refuse_captured(pipeline.lake, hub)
     packer = Packer(
         pipeline.landing,
-        Hub("demo", "stingar", 4),
-        lambda: backlog.lines_of_hub(pipeline.lake, "demo", "stingar"),
+        hub,
+        lambda: backlog.lines_of_hub(pipeline.lake, hub.namespace, hub.event_hub),
     )
     stop = threading.Event()
     with packer.exclusive():

@@ -14,6 +14,7 @@ from pathlib import Path
 from stingar_dagster.capture.discovery import Landing
 from stingar_dagster.capture.writer import CaptureRecord, encode_capture
 from stingar_dagster.errors import StoreDenied, UsageError
+from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.ledger import LedgerLine
 from stingar_dagster.resuming import positions
 from stingar_dagster.storage.local import HIDDEN, LocalStore
@@ -29,6 +30,19 @@ class Hub:
     namespace: str = "local"
     event_hub: str = "stingar"
     partitions: int = 4
+
+
+def refuse_captured(lake: Lake, hub: Hub) -> None:
+    """Keep off a hub that `stingar capture` numbers: both would give out the same numbers.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if lake.store.find(lake.layout.openings(hub.namespace, hub.event_hub)):
+        raise UsageError(
+            f"{hub.namespace}/{hub.event_hub} is what `stingar capture` writes, and its sequence "
+            "numbers are those of the broker; give another --namespace or --hub"
+        )
 
 
 class Packer:
@@ -103,7 +117,7 @@ class Packer:
             for index, body in enumerate(bodies)
         ]
         path = self.landing.format.path(self._hub.namespace, self._hub.event_hub, partition, start)
-        self.landing.store.write(path, encode_capture(records), expected=None)
+        self.landing.add(path, encode_capture(records))
         self._next[partition] = number + len(bodies)
         self._last_start[partition] = start
         return path

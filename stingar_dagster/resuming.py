@@ -26,14 +26,12 @@ class Position:
     Attributes:
         next: the sequence number after the last one, 0 where there is none.
         last_start: the start of the last window, that is the name of the last capture.
-        in_landing: whether landing has a capture of the partition.
         last_body: of the last event, where landing has it.
         has_last_body: whether `last_body` is known; it may be null.
     """
 
     next: int = 0
     last_start: datetime | None = None
-    in_landing: bool = False
     last_body: bytes | None = None
     has_last_body: bool = False
 
@@ -45,24 +43,26 @@ def positions(
     processed: Callable[[], Iterable[LedgerLine]],
     partitions: Collection[int],
 ) -> dict[int, Position]:
-    """The position of every partition that has one, of those asked for at least.
+    """The position of each of some partitions, where it has one.
 
     Args:
         landing: where captures are.
         namespace, event_hub: whose captures.
         processed: ledger lines of the hub's captures; asked for only where landing does not have
             records of one of the partitions.
-        partitions: those that matter. Where recent captures tell of all, older are not listed.
+        partitions: those asked for. Where recent captures tell of all, older are not listed.
     """
     since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - _RECENT
-    found = _in_landing(landing, namespace, event_hub, since)
     wanted = set(partitions)
-    if not wanted or not wanted <= _known(found):
-        found = _in_landing(landing, namespace, event_hub, _FIRST)
+    found = _in_landing(landing, namespace, event_hub, wanted, since)
+    if not wanted <= _known(found):
+        found = _in_landing(landing, namespace, event_hub, wanted, _FIRST)
     if wanted <= _known(found):
         return found
     # No identity and no name that was used may come again.
     for line in processed():
+        if line.partition not in wanted:
+            continue
         known = found.get(line.partition, Position())
         start = landing.format.parse(line.capture).start
         number = 0 if line.last_sequence is None else line.last_sequence + 1
@@ -70,7 +70,6 @@ def positions(
             found[line.partition] = Position(
                 next=max(known.next, number),
                 last_start=start if known.last_start is None else max(start, known.last_start),
-                in_landing=known.in_landing,
                 last_body=known.last_body if number <= known.next else None,
                 has_last_body=known.has_last_body and number <= known.next,
             )
@@ -83,12 +82,12 @@ def _known(found: dict[int, Position]) -> set[int]:
 
 
 def _in_landing(
-    landing: Landing, namespace: str, event_hub: str, since: datetime
+    landing: Landing, namespace: str, event_hub: str, wanted: Collection[int], since: datetime
 ) -> dict[int, Position]:
     by_partition: dict[int, list[Capture]] = {}
     for capture in landing.between(since, _LAST).captures:
         name = capture.name
-        if (name.namespace, name.event_hub) == (namespace, event_hub):
+        if (name.namespace, name.event_hub) == (namespace, event_hub) and name.partition in wanted:
             by_partition.setdefault(name.partition, []).append(capture)
     return {
         partition: _last(landing, captures) for partition, captures in sorted(by_partition.items())
@@ -105,5 +104,5 @@ def _last(landing: Landing, captures: list[Capture]) -> Position:
             row = int(records.sequence.argmax())
             begin, length = int(records.body_start[row]), int(records.body_length[row])
             body = records.buffer[begin : begin + length] if length >= 0 else None
-            return Position(int(records.sequence[row]) + 1, start, True, body, True)
-    return Position(0, start, True)
+            return Position(int(records.sequence[row]) + 1, start, body, True)
+    return Position(0, start)

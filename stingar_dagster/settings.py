@@ -85,20 +85,20 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         landing=_url(environ, "STINGAR_LANDING", default.landing),
         lake=_url(environ, "STINGAR_LAKE", default.lake),
         capture_format=environ.get("STINGAR_CAPTURE_FORMAT") or default.capture_format,
-        max_body_bytes=_positive(
+        max_body_bytes=whole_number(
             environ, "STINGAR_MAX_BODY_BYTES", default.max_body_bytes, most=1_000_000_000
         ),
         torn_after=timedelta(
-            minutes=_positive(
+            minutes=whole_number(
                 environ, "STINGAR_TORN_AFTER_MINUTES", int(default.torn_after.total_seconds() // 60)
             )
         ),
         lookback=timedelta(
-            hours=_positive(
+            hours=whole_number(
                 environ, "STINGAR_LOOKBACK_HOURS", int(default.lookback.total_seconds() // 3600)
             )
         ),
-        processes=_positive(environ, "STINGAR_PROCESSES", default.processes, most=64),
+        processes=whole_number(environ, "STINGAR_PROCESSES", default.processes, most=64),
         notices=_url(environ, "STINGAR_NOTICES", default.notices),
     )
 
@@ -130,14 +130,21 @@ def _hour(environ: Mapping[str, str], name: str, default: datetime) -> datetime:
     return time
 
 
-def _positive(environ: Mapping[str, str], name: str, default: int, most: int = 1_000_000) -> int:
+def whole_number(
+    environ: Mapping[str, str], name: str, default: int, most: int = 1_000_000, least: int = 1
+) -> int:
+    """A setting that is a whole number within bounds.
+
+    Raises:
+        SettingsError: it is not.
+    """
     text = environ.get(name)
     if not text:
         return default
     digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
-    if not digits or not 1 <= int(text) <= most:
+    if not digits or not least <= int(text) <= most:
         raise SettingsError(
-            f"{name}={text[:40]!r} is not a whole number from 1 to {most}, like {default}"
+            f"{name}={text[:40]!r} is not a whole number from {least} to {most}, like {default}"
         )
     return int(text)
 

@@ -15,7 +15,12 @@ from stingar_dagster.capture.names import CaptureFormat
 from stingar_dagster.errors import Conflict, UsageError
 from stingar_dagster.packing import Hub, Packer, batches
 from stingar_dagster.settings import DEFAULT_CAPTURE_FORMAT
+from stingar_dagster.storage.azure import AzureStore
+from stingar_dagster.storage.azure_access import access_to
 from stingar_dagster.storage.local import LocalStore
+from stingar_dagster.storage.patience import Patience
+from stingar_dagster_tests.azurite import Service
+from stingar_dagster_tests.proxy import Proxy, Script, Wire
 from stingar_dagster_tests.support import NOON, capture
 
 ONE = Hub(partitions=1)
@@ -152,6 +157,30 @@ def test_a_capture_is_never_written_over_another(landing: Landing) -> None:
         with pytest.raises(Conflict):
             packer.pack([b"mine"], NOON)
     assert numbers(landing) == {0: [0]}
+
+
+def test_lines_whose_acknowledgement_was_lost_are_landed_once(
+    container: str, blob_service: Service
+) -> None:
+    with Proxy("127.0.0.1", blob_service.port).running() as proxy:
+        connection = blob_service.connection_string.replace(
+            f":{blob_service.port}", f":{proxy.port}"
+        )
+        access = access_to(
+            f"az://{container}/x",
+            "STINGAR_LANDING",
+            {"AZURE_STORAGE_CONNECTION_STRING": connection},
+        )
+        patience = Patience(connect=2, read=2, tries=3, wait=0, base=0, jitter=0)
+        landing = Landing(AzureStore(access, patience), CaptureFormat(DEFAULT_CAPTURE_FORMAT))
+        packer = Packer(landing, ONE)
+        with packer.exclusive():
+            script = proxy.follow(Script(Wire.LOSE, chosen=lambda seen: seen.method == "PUT"))
+            packer.pack([b"a", b"b"], NOON)
+            assert len(script.hit) == 1
+            assert len(script.seen) == 2, "it was not sent again"
+            packer.pack([b"c"], NOON)
+        assert numbers(landing) == {0: [0, 1, 2]}
 
 
 def test_packed_times_are_utc(landing: Landing) -> None:

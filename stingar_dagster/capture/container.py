@@ -250,7 +250,14 @@ def encode_header(codec: str, schema: bytes, sync: bytes) -> bytes:
 
 def encode_block(count: int, payload: bytes, sync: bytes) -> bytes:
     """A framed block of `count` records; `payload` is already deflated where the codec says so."""
-    return b"".join((encode_long(count), encode_long(len(payload)), payload, sync))
+    return b"".join(block_parts(count, payload, sync))
+
+
+def block_parts(
+    count: int, payload: bytes | memoryview, sync: bytes
+) -> tuple[bytes, bytes, bytes | memoryview, bytes]:
+    """What `encode_block` joins, for who joins it with more: a block may be most of memory."""
+    return encode_long(count), encode_long(len(payload)), payload, sync
 
 
 def split_blocks(blob: bytes, header: Header, capture: int) -> tuple[list[Block], list[Damage]]:

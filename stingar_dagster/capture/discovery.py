@@ -20,7 +20,7 @@ from stingar_dagster.capture.names import (
     Level,
     time_tokens,
 )
-from stingar_dagster.errors import CaptureNameError
+from stingar_dagster.errors import CaptureNameError, Conflict
 from stingar_dagster.storage import Entry, Store
 
 HOUR = timedelta(hours=1)
@@ -91,6 +91,23 @@ class Landing:
     def hour(self, hour: datetime) -> list[Capture]:
         """The captures of one landed hour, sorted by name."""
         return self.between(hour, hour + HOUR).captures
+
+    def add(self, path: str, data: bytes) -> None:
+        """Write a capture where there is none of that name.
+
+        Raises:
+            Conflict: there is another one.
+        """
+        try:
+            self.store.write(path, data, expected=None)
+        except Conflict:
+            # A write whose answer was lost is sent again, and then finds itself.
+            try:
+                is_ours = self.store.read(path) == data
+            except FileNotFoundError:
+                is_ours = False
+            if not is_ours:
+                raise
 
     def read(self, capture: Capture) -> bytes:
         return self.store.read(capture.name.path)

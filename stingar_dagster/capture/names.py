@@ -137,6 +137,11 @@ class Level:
         return _TOKEN.sub(lambda token: known[token[1]], self.text)
 
 
+def can_be_named(text: str) -> bool:
+    """Whether a namespace or Event Hub of this name can stand in a capture's name."""
+    return bool(text) and "/" not in text and not text.startswith(".")
+
+
 def time_tokens(start: datetime) -> dict[str, str]:
     """The time tokens of a window's start, zero-padded as Capture writes them."""
     text = start.strftime("%Y-%m-%d-%H-%M-%S")

@@ -1,6 +1,7 @@
 """Records in, a capture file out, byte for byte as Event Hubs Capture lays it down.
 
-For generated samples, tests and repairs. Not here: which records, when and where to (`samples`).
+For `stingar capture`, `stingar land`, the demo and tests. Not here: which records, when and where
+to (`kafka`, `packing`, `samples`).
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Final, Literal
 
 from fastavro import parse_schema, schemaless_writer
 
-from stingar_dagster.capture.container import SYNC_BYTES, encode_block, encode_header
+from stingar_dagster.capture.container import SYNC_BYTES, block_parts, encode_block, encode_header
 from stingar_dagster.capture.records import SCHEMA_2017
 
 Property = int | float | str | bytes | None
@@ -77,7 +78,7 @@ def encode_capture(
 class GrowingCapture:
     """A capture file that grows record by record, encoded as it grows.
 
-    Memory is that of the file, and twice more while `encode` puts it together.
+    Memory is that of the file, and once more while `encode` puts it together.
     """
 
     def __init__(self) -> None:
@@ -110,9 +111,10 @@ class GrowingCapture:
 
     def encode(self) -> bytes:
         """The file so far: the same as `encode_capture` of the same records."""
-        payload = self._payload.getvalue()
-        sync = _sync([payload])
-        return encode_header("null", SCHEMA_2017, sync) + encode_block(self.records, payload, sync)
+        with self._payload.getbuffer() as payload:
+            sync = _sync([payload])
+            header = encode_header("null", SCHEMA_2017, sync)
+            return b"".join((header, *block_parts(self.records, payload, sync)))
 
 
 _PARSED_SCHEMA: Final = parse_schema(json.loads(SCHEMA_2017))
@@ -177,7 +179,7 @@ def _deflate(payload: bytes) -> bytes:
     return zlib.compress(payload, wbits=-zlib.MAX_WBITS)
 
 
-def _sync(payloads: Iterable[bytes]) -> bytes:
+def _sync(payloads: Iterable[bytes | memoryview]) -> bytes:
     """A sync marker that the payloads determine and, being their digest, do not hold."""
     digest = hashlib.blake2b(digest_size=SYNC_BYTES)
     for payload in payloads:

@@ -2,7 +2,7 @@
 
 Here: which partitions are read, when windows are looked at, and what becomes of errors: another
 try is made of what it can mend, and a partition that waits is not read meanwhile. Memory is that of
-the open windows, at most `Limits.size` and one message a partition, two more files while one is
+the open windows, at most `Limits.size` and two messages a partition, one more file while one is
 written, and what the source holds ready. Not here: the rules of windows (`windows`, `partition`),
 Kafka (`client`), and what is printed.
 """
@@ -34,6 +34,8 @@ _REFRESH_SECONDS: Final = 60.0
 _WAITS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before each further try of what a store or the broker did not answer; the last repeats.
 """
+_TOLD_SECONDS: Final = 60.0
+"""A wait for the clock that is longer than this is told."""
 
 TopicPartition = tuple[str, int]
 
@@ -46,12 +48,15 @@ class Polled:
         records: messages by partition, in order.
         ended: partitions that were read to their end.
         lost: partitions whose next offset the broker does not have.
+        faults: what to say of partitions of which something could not be read. Records are of what
+            comes before it.
         away: what to say where no broker can be reached.
     """
 
     records: dict[TopicPartition, list[CaptureRecord]] = field(default_factory=dict)
     ended: set[TopicPartition] = field(default_factory=set)
     lost: set[TopicPartition] = field(default_factory=set)
+    faults: dict[TopicPartition, str] = field(default_factory=dict)
     away: str | None = None
 
 
@@ -95,6 +100,7 @@ class _Reading:
         tries: how often in a row a store or the broker did not answer.
         again_at: when it is tried again; None: it is being read.
         stale: whether landing has to be read first.
+        early: whether it waits for the clock.
         at_end: whether it was read to its end.
     """
 
@@ -102,6 +108,7 @@ class _Reading:
     tries: int = 0
     again_at: float | None = None
     stale: bool = False
+    early: bool = False
     at_end: bool = False
 
 
@@ -139,7 +146,7 @@ class Capturer:
         self._read = 0
         self._refresh_at = 0.0
         self._last_message = 0.0
-        self._is_away = False
+        self._is_away = self._is_lost = False
 
     def start(self) -> None:
         """Find every partition, and where landing goes on.
@@ -147,7 +154,8 @@ class Capturer:
         Raises:
             StingarError: the broker, a topic, landing or the lake can't be used.
         """
-        self._find_partitions()
+        for place in self._find_partitions():
+            self._start_reading(place)
         self._last_message = self._clock.seconds()
 
     def run(
@@ -185,9 +193,10 @@ class Capturer:
             self._take(self._readings[place], records)
         for place in polled.lost:
             self._attempt(self._readings[place], partial(self._start_reading, place))
+        for place, fault in polled.faults.items():
+            self._try_later(self._readings[place], BrokerUnavailable(fault))
         for place in polled.ended:
-            # What it waits with is read again.
-            self._readings[place].at_end = self._readings[place].again_at is None
+            self._end(self._readings[place])
         for place, reading in self._readings.items():
             self._look_at(place, reading)
         if self._clock.seconds() >= self._refresh_at:
@@ -206,9 +215,17 @@ class Capturer:
             return  # of a partition that waits; they come again
         reading.at_end = False
         self._last_message = self._clock.seconds()
-        before = reading.partition.next
+        before = reading.partition.taken
         self._attempt(reading, lambda: reading.partition.take(records))
-        self._read += max(0, reading.partition.next - before)
+        self._read += reading.partition.taken - before
+        if reading.partition.taken > before and reading.again_at is None:
+            reading.tries = 0
+
+    def _end(self, reading: _Reading) -> None:
+        # What it waits with is read again.
+        reading.at_end = reading.again_at is None
+        if reading.at_end:
+            reading.tries = 0
 
     def _look_at(self, place: TopicPartition, reading: _Reading) -> None:
         if reading.again_at is None:
@@ -223,16 +240,18 @@ class Capturer:
             reading.partition.resumed(self._position(reading.partition.place))
             reading.stale = False
         reading.partition.close_if_due()
+        if reading.early:
+            reading.partition.check_clock()
+            reading.early = False
         self._start_reading(place)
-        reading.tries = 0
 
     def _attempt(self, reading: _Reading, action: Callable[[], None]) -> None:
         """Do something with a partition; where that can't be done now, let it wait."""
         place = reading.partition.place
         try:
             action()
-        except Ahead:
-            self._wait(reading, _WAITS[0])
+        except Ahead as ahead:
+            self._wait_for_the_clock(reading, ahead.seconds)
         except Conflict:
             self._report.note(
                 f"{place}: another instance captures it, too, or the store's answer was lost; "
@@ -241,10 +260,26 @@ class Capturer:
             reading.stale = True
             self._wait(reading, 0)
         except (StoreUnavailable, BrokerUnavailable) as error:
-            if not reading.tries:
-                self._report.note(f"{place}: {error}; it is tried again until it works")
-            self._wait(reading, _WAITS[min(reading.tries, len(_WAITS) - 1)])
+            self._try_later(reading, error)
+
+    def _try_later(self, reading: _Reading, error: StoreUnavailable | BrokerUnavailable) -> None:
+        if not reading.tries:
+            self._report.note(
+                f"{reading.partition.place}: {error}; it is tried again until it works"
+            )
+        self._wait(reading, _WAITS[min(reading.tries, len(_WAITS) - 1)])
+        reading.tries += 1
+
+    def _wait_for_the_clock(self, reading: _Reading, seconds: float) -> None:
+        if seconds > _TOLD_SECONDS and not reading.tries:
+            self._report.note(
+                f"{reading.partition.place}: the clock was set back behind the name of the last "
+                f"capture; reading goes on in {seconds:,.0f} seconds, or when it is set right"
+            )
             reading.tries += 1
+        reading.early = True
+        # The clock may be set right before that.
+        self._wait(reading, min(max(seconds, _WAITS[0]), _WAITS[-1]))
 
     def _wait(self, reading: _Reading, seconds: float) -> None:
         place = reading.partition.place
@@ -276,8 +311,9 @@ class Capturer:
 
     # ---- all of them
 
-    def _find_partitions(self) -> None:
-        """Start reading every partition that is not read yet."""
+    def _find_partitions(self) -> list[TopicPartition]:
+        """Find where to go on with every partition that was not there before; which these are."""
+        found_now = []
         new: dict[str, list[int]] = {}
         for topic, number in self._source.partitions():
             if (topic, number) not in self._readings:
@@ -298,14 +334,22 @@ class Capturer:
                         self._landed,
                     )
                 )
-                self._start_reading((topic, number))
+                found_now.append((topic, number))
         self._refresh_at = self._clock.seconds() + _REFRESH_SECONDS
+        self._is_lost = False
+        return found_now
 
     def _look_for_new_partitions(self) -> None:
         try:
-            self._find_partitions()
-        except (BrokerUnavailable, StoreUnavailable):
+            new = self._find_partitions()
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            if not self._is_away and not self._is_lost:
+                self._report.note(f"{error}; it is tried again until it works")
+            self._is_lost = True
             self._refresh_at = self._clock.seconds() + _WAITS[-1]
+            return
+        for place in new:
+            self._attempt(self._readings[place], partial(self._start_reading, place))
 
     def _positions(self, topic: str, partitions: list[int]) -> dict[int, Position]:
         return positions(
@@ -330,9 +374,12 @@ class Capturer:
 
     def _patience(self) -> float:
         now = self._clock.seconds()
-        closes = [reading.partition.closes for reading in self._readings.values()]
-        waits = [reading.again_at for reading in self._readings.values()]
-        soonest = min((time for time in (*closes, *waits) if time is not None), default=now + 1)
+        # What waits closes no window before its next try.
+        times = [
+            reading.partition.closes if reading.again_at is None else reading.again_at
+            for reading in self._readings.values()
+        ]
+        soonest = min((time for time in times if time is not None), default=now + 1)
         return min(max(soonest - now, 0.0), _POLL_SECONDS)
 
     def _is_drained(self, until_idle: float) -> bool:

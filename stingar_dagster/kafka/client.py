@@ -5,9 +5,11 @@ tells where to go on. Not here: what becomes of records and errors (`capturing`)
 """
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -23,23 +25,38 @@ from stingar_dagster.capture.writer import CaptureRecord, Property
 from stingar_dagster.errors import BrokerDenied, BrokerUnavailable
 from stingar_dagster.kafka.capturing import Polled
 from stingar_dagster.kafka.capturing import TopicPartition as Place
+from stingar_dagster.kafka.partition import UNREADABLE
 from stingar_dagster.kafka.settings import KafkaSettings
 
-ASK_SECONDS: Final = (1, 2, 4, 8)
-"""So long an answer of the broker is waited for, and after each whether there is hope is asked."""
+ASK_SECONDS: Final = (1, 2, 4, 4, 4)
+"""So long an answer of the broker is waited for, and after each whether there is hope is asked. No
+signal is heard meanwhile."""
+
+REFUSED_SECONDS: Final = 300.0
+"""A login that worked before has to fail for so long until the credential counts as refused:
+librdkafka reports a connection that breaks during a login in the same way."""
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 """Messages that librdkafka holds ready, over all partitions, before it stops asking for more."""
 
+_headers_of: Final = methodcaller("headers")
+"""`message.headers()`. Where a name is not UTF-8, that gives a list with a hole and sets an error,
+which Python looks for in calls from C only: a call that it has specialized goes on with the hole,
+and the process dies of it."""
+
 _BATCH: Final = 5000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+_LOGIN: Final = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
+_NO_TOPIC: Final = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
+
 _DENIED: Final = {
-    KafkaError._AUTHENTICATION: (
-        "the broker refused the credential; check {credential}, and that it may read"
-    ),
-    KafkaError.SASL_AUTHENTICATION_FAILED: (
-        "the broker refused the credential; check {credential}, and that it may read"
+    **dict.fromkeys(
+        _LOGIN, "the broker refused the credential; check {credential}, and that it may read"
     ),
     KafkaError.UNSUPPORTED_SASL_MECHANISM: (
         "the broker does not know this way to log in; check STINGAR_KAFKA_MECHANISM"
@@ -48,9 +65,7 @@ _DENIED: Final = {
         "no secure connection; check STINGAR_KAFKA_SECURITY, and in STINGAR_KAFKA_CA the "
         "certificates of who signed the broker's"
     ),
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic; check STINGAR_KAFKA_TOPICS",
-    KafkaError._UNKNOWN_TOPIC: "there is no such topic; check STINGAR_KAFKA_TOPICS",
-    KafkaError._UNKNOWN_PARTITION: "there is no such topic; check STINGAR_KAFKA_TOPICS",
+    **dict.fromkeys(_NO_TOPIC, "there is no such topic; check STINGAR_KAFKA_TOPICS"),
     KafkaError.TOPIC_AUTHORIZATION_FAILED: (
         "reading the topic is not allowed; give {credential} the right to read it"
     ),
@@ -103,6 +118,10 @@ class KafkaSource:
                 f"{self._clean(error)}; check the STINGAR_KAFKA_ variables"
             ) from None
         self._batch = _BATCH
+        # What came while an answer was waited for.
+        self._held: list[Message] = []
+        self._is_starting = True
+        self._refused_since: float | None = None
 
     def close(self) -> None:
         self._consumer.close()
@@ -115,7 +134,9 @@ class KafkaSource:
             if topic not in known:
                 others = sorted(name for name in known if not name.startswith("__"))
                 shown = ", ".join(others[:5]) or "none"
-                raise BrokerDenied(
+                # A topic that was there may be missing for a moment, as when a broker starts.
+                kind = BrokerDenied if self._is_starting else BrokerUnavailable
+                raise kind(
                     f"STINGAR_KAFKA_TOPICS={topic}: {self._settings.brokers} has no such topic for "
                     f"this user; it shows {shown}; check the name, or make the topic first"
                 )
@@ -137,37 +158,50 @@ class KafkaSource:
         self._ask(lambda _: self._consumer.incremental_assign([TopicPartition(*place, offset)]))
 
     def stop(self, place: Place) -> None:
+        self._held = [message for message in self._held if _place_of(message) != place]
         # Pausing would do, but what was fetched before might still come afterwards.
         with suppress(KafkaException):  # it was not assigned
             self._consumer.incremental_unassign([TopicPartition(*place)])
 
     def poll(self, seconds: float) -> Polled:
-        messages = self._consumer.consume(self._batch, seconds)
+        held, self._held = self._held, []
+        messages = held + self._consumer.consume(self._batch, 0 if held else seconds)
+        self._is_starting = False
         polled = Polled()
         size = 0
         for message in messages:
-            place = message.topic() or "", message.partition() or 0
+            place = _place_of(message)
             error = message.error()
             if error is None:
                 size += len(message.value() or b"")
+                self._refused_since = None
+                if place in polled.faults:
+                    continue  # it is read again from before what could not be read
                 polled.records.setdefault(place, []).append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 polled.ended.add(place)
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
                 polled.lost.add(place)
-            elif error.code() in _DENIED:
+            elif self._is_final(error):
                 where = f"STINGAR_KAFKA_TOPICS={place[0]}" if place[0] else self._where
                 raise self._error(error, where)
-            # Anything else librdkafka tries again by itself.
+            elif place[0] and place[1] >= 0:
+                polled.faults[place] = (
+                    self._text(error)
+                    if error.code() in _DENIED
+                    else f"messages can't be read ({self._clean(error)}); look at the broker's log"
+                )
+            # Of what is no partition's, librdkafka makes another try by itself.
         # A batch must not hold more than the queue does.
         if messages:
             self._batch = min(_BATCH, max(1, QUEUE_BYTES * len(messages) // max(size, 1)))
         for problem in self._taken():
             if problem.code() == KafkaError._ALL_BROKERS_DOWN:
-                polled.away = f"{self._where}: the broker can't be reached"
-            # A connection that breaks while it is being secured is a fault like any other.
-            elif problem.code() in _DENIED and problem.code() != KafkaError._SSL:
+                polled.away = polled.away or f"{self._where}: the broker can't be reached"
+            elif self._is_final(problem):
                 raise self._error(problem, self._where)
+            elif problem.code() in _LOGIN:
+                polled.away = f"{self._where}: {self._text(problem)}"
         return polled
 
     @property
@@ -189,26 +223,52 @@ class KafkaSource:
         causes: list[KafkaError] = []
         for seconds in ASK_SECONDS:
             try:
-                return ask(seconds)
+                answer = ask(seconds)
+                if answer is not None:  # else nobody was asked
+                    self._refused_since = None
+                return answer
             except KafkaException as error:
                 problem = error.args[0]
-            self._consumer.poll(0.2)
+            # Errors are heard by polling only, and what is polled does not come again.
+            if (message := self._consumer.poll(0.2)) is not None:
+                self._held.append(message)
             told = self._taken()
             for one in (problem, *told):
-                if one.code() in _DENIED:
+                if self._is_final(one):
                     raise self._error(one, self._where)
             causes += [one for one in told if one.code() != KafkaError._ALL_BROKERS_DOWN]
         assert problem is not None
         raise self._error(causes[-1] if causes else problem, self._where)
 
+    def _is_final(self, error: KafkaError) -> bool:
+        """Whether another try can't mend it."""
+        code = error.code()
+        if self._is_starting or code not in _DENIED:
+            return code in _DENIED
+        if code in _LOGIN:
+            now = time.monotonic()
+            self._refused_since = now if self._refused_since is None else self._refused_since
+            return now - self._refused_since >= REFUSED_SECONDS
+        # A connection that breaks while it is being secured is a fault like any other.
+        return code != KafkaError._SSL and code not in _NO_TOPIC
+
     def _error(self, error: KafkaError, where: str) -> BrokerDenied | BrokerUnavailable:
-        advice = _DENIED.get(error.code())
-        if advice is not None:
-            text = advice.format(credential=self._settings.credential)
-            return BrokerDenied(f"{where}: {text} ({self._clean(error)})")
-        return BrokerUnavailable(
-            f"{where}: the broker can't be reached ({self._clean(error)}); check the address, the "
-            "port, STINGAR_KAFKA_SECURITY and the network"
+        kind = BrokerDenied if self._is_final(error) else BrokerUnavailable
+        return kind(f"{where}: {self._text(error)}")
+
+    def _text(self, error: KafkaError) -> str:
+        """What happened and what to do, in one line."""
+        told, credential = self._clean(error), self._settings.credential
+        if error.code() in _LOGIN and not self._is_final(error):
+            return (
+                "a login failed: its connection broke, or the broker refused the credential "
+                f"({told}); if it stays so, check {credential}"
+            )
+        if error.code() in _DENIED:
+            return f"{_DENIED[error.code()].format(credential=credential)} ({told})"
+        return (
+            f"the broker can't be reached ({told}); check the address, the port, "
+            "STINGAR_KAFKA_SECURITY and the network"
         )
 
     def _clean(self, error: object) -> str:
@@ -217,6 +277,10 @@ class KafkaSource:
             error = error.args[0]
         text = error.str() if isinstance(error, KafkaError) else str(error)
         return self._settings.without_secrets(" ".join(text.split()))[:300]
+
+
+def _place_of(message: Message) -> Place:
+    return message.topic() or "", message.partition() or 0
 
 
 def record_of(message: Message) -> CaptureRecord:
@@ -236,7 +300,11 @@ def record_of(message: Message) -> CaptureRecord:
             enqueued = _EPOCH + timedelta(milliseconds=milliseconds)
     if (key := message.key()) is not None:
         system["x-opt-partition-key"] = _text(key)
-    headers = message.headers()
+    try:
+        headers = _headers_of(message)
+    except (SystemError, UnicodeDecodeError):
+        # A name that is not UTF-8, which Kafka allows and the client does not. It tells no others.
+        headers = [(UNREADABLE, "headers with a name that is not UTF-8")]
     return CaptureRecord(
         sequence_number=number,
         offset=str(number),

@@ -4,6 +4,9 @@ It names the window that is open, and is replaced by compare-and-swap when the n
 stands in the lake, not in landing, whose objects may be immutable. Landing stays the truth about
 what was captured: without this object a single instance goes on as well, under a new name.
 
+It is replaced only once landing has a capture of its name, if need be an empty one: who still holds
+that window, however long it was stopped, then finds the name taken and writes nothing.
+
 Not here: when a window opens and what it is called (`windows`).
 """
 
@@ -37,6 +40,11 @@ class Openings:
         self._store = store
         self._path = path
 
+    @property
+    def address(self) -> str:
+        """Of the object, for messages."""
+        return self._store.describe(self._path)
+
     def read(self) -> tuple[Opening | None, str | None]:
         """The opening and its version; None where no window was opened yet.
 
@@ -46,7 +54,7 @@ class Openings:
         version = self._store.etag(self._path)
         if version is None:
             return None, None
-        place = self._store.describe(self._path)
+        place = self.address
         try:
             stored = msgspec.json.decode(self._store.read(self._path), type=_Stored)
             start = datetime.fromtimestamp(stored.start, UTC)

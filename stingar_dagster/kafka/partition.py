@@ -6,12 +6,12 @@ instances. Not here: where records come from, and when another try is made (`cap
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from stingar_dagster.capture.discovery import Landing
-from stingar_dagster.capture.writer import CaptureRecord, GrowingCapture
+from stingar_dagster.capture.writer import CaptureRecord, GrowingCapture, Property, encode_capture
 from stingar_dagster.errors import Conflict, UsageError
 from stingar_dagster.kafka.openings import Openings
 from stingar_dagster.kafka.windows import (
@@ -19,11 +19,17 @@ from stingar_dagster.kafka.windows import (
     NO_CLOCK_IS_SO_WRONG,
     Limits,
     Opening,
+    is_old,
     is_usable,
     next_start,
     seconds_open,
 )
 from stingar_dagster.resuming import Position
+
+UNREADABLE: Final = "stingar-capture-unreadable"
+"""The property of an event that says what of the message could not be read, or not be written."""
+
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -70,7 +76,11 @@ class Landed:
 
 
 class Ahead(Exception):
-    """Names have run ahead of the clock: no window can open yet."""
+    """Names have run ahead of the clock: no window can open for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class Partition:
@@ -87,6 +97,7 @@ class Partition:
 
     Attributes:
         next: the sequence number to be read next.
+        taken: how many messages were added to windows.
     """
 
     def __init__(
@@ -106,6 +117,7 @@ class Partition:
         self._clock = clock
         self._landed = landed
         self._behind = self._overrule = False
+        self.taken = 0
         self._take_up(position)
 
     def resumed(self, position: Position) -> None:
@@ -126,6 +138,9 @@ class Partition:
         self._window: GrowingCapture | None = None
         self._opening: Opening | None = None
         self._closes = 0.0
+        self._last: tuple[int, bytes | None] | None = None
+        if position.has_last_body:
+            self._last = position.next - 1, position.last_body
         self._behind = self._overrule = False
 
     @property
@@ -139,9 +154,8 @@ class Partition:
 
     @property
     def read_from(self) -> int:
-        """The offset to read from: the last captured message once more, to compare it."""
-        again = self._position.has_last_body and self.next == self._position.next
-        return self.next - 1 if again else self.next
+        """The offset to read from: the last message once more, to compare it."""
+        return self.next if self._last is None else self._last[0]
 
     @property
     def closes(self) -> float | None:
@@ -154,83 +168,136 @@ class Partition:
         After an exception, messages from `next` on have to be given again.
 
         Raises:
-            UsageError: the last captured message is another one now, or names are in the future.
+            UsageError: the last message is another one now, or names are in the future.
             Ahead: no window can open yet.
             Conflict: another instance wrote what was to be written; see `resumed`.
             StoreUnavailable, StoreDenied: a store can't be written; the window is kept.
         """
+        # An instance that was stopped for long may wake up with a window that is over.
+        self.close_if_due()
         for record in records:
             number = record.sequence_number
             if number < self.next:
-                if number == self._position.next - 1 and self._position.has_last_body:
-                    self._compare(record.body)
+                if self._last is not None and number == self._last[0]:
+                    self._compare(*self._last, record.body)
                 continue
-            if self._window is not None and self._window.size >= self._limits.size:
+            if self.size >= self._limits.size:
                 self.close()
             if self._window is None:
                 self._open()
             assert self._window is not None
-            self._window.add(record)
+            _add(self._window, record)
             self.next = number + 1
+            self._last = number, record.body
+            self.taken += 1
         if self._window is not None and self._window.size >= self._limits.size:
             self.close()
 
     def close_if_due(self) -> None:
         """Write the window whose time is over; raises what `take` does."""
-        full = self.size >= self._limits.size
-        if self._window is not None and (full or self._clock.seconds() >= self._closes):
+        if self._window is None or self._opening is None:
+            return
+        if (
+            self._window.size >= self._limits.size
+            or self._clock.seconds() >= self._closes
+            or is_old(self._opening, self._clock.now(), self._limits)
+        ):
             self.close()
+
+    def check_clock(self) -> None:
+        """Raise Ahead while no window can open."""
+        self._next_start(self._clock.now())
 
     def close(self) -> None:
         """Write the open window, if there is one; raises what `take` does."""
         window, opening = self._window, self._opening
         if window is None or opening is None or window.first is None or window.last is None:
             return
-        place = self.place
-        path = self._landing.format.path(
-            place.namespace, place.topic, place.partition, opening.start
-        )
-        data = window.encode()
-        self._landing.store.write(path, data, expected=None)
+        if self._openings.read()[0] != opening:
+            # Its name may be one that others don't know of, as after the object was removed.
+            raise Conflict(f"{self.place}: another instance opened a window")
+        path, data = self._path(opening), window.encode()
+        self._landing.add(path, data)
         missing = window.last + 1 - self._after - window.records
-        if self._after == 0 and not self._position.in_landing:
+        if self._after == 0:
             # Of a topic that is older than its captures, the first message need not be number 0.
             missing -= window.first
-        self._take_up(Position(window.last + 1, opening.start, in_landing=True))
+        body = None if self._last is None else self._last[1]
+        self._take_up(Position(window.last + 1, opening.start, body, self._last is not None))
         self._landed(
-            Landed(place, path, window.records, len(data), window.first, window.last, missing)
+            Landed(self.place, path, window.records, len(data), window.first, window.last, missing)
+        )
+
+    def _path(self, opening: Opening) -> str:
+        place = self.place
+        return self._landing.format.path(
+            place.namespace, place.topic, place.partition, opening.start
         )
 
     def _open(self) -> None:
         now, last = self._clock.now(), self._position.last_start
         if last is not None and last > now + NO_CLOCK_IS_SO_WRONG:
             raise UsageError(
-                f"{self.place}: its last capture is named {last:%Y-%m-%d %H:%M:%S} UTC, and this "
-                f"machine's clock says {now:%Y-%m-%d %H:%M:%S}; set the clock, or move captures "
-                "that a wrong clock named to the hour in which they came"
+                f"{self.place}: its last capture is named {_second(last)} UTC, and this machine's "
+                f"clock says {_second(now)}; set the clock, or move captures that a wrong clock "
+                "named to the hour in which they came"
             )
         opening, version = self._openings.read()
         if opening is not None and opening.first > self._after and not self._overrule:
             self._behind = True
             raise Conflict(f"{self.place}: another instance is ahead")
-        if opening is None or not is_usable(opening, self._after, last, now):
-            opening = Opening(self._after, next_start(now, last))
-            if opening.start > now + MOST_AHEAD:
-                raise Ahead
+        if opening is not None and opening.start > now + NO_CLOCK_IS_SO_WRONG:
+            raise UsageError(
+                f"{self.place}: the window that is open is named {_second(opening.start)} UTC, "
+                f"and this machine's clock says {_second(now)}; set the clock, or, if it was "
+                "another one that was wrong, end every `stingar capture` and remove "
+                f"{self._openings.address}"
+            )
+        if opening is None or not is_usable(opening, self._after, last, now, self._limits):
+            if opening is not None and (last is None or opening.start > last):
+                self._close_empty(opening)
+            opening = Opening(self._after, self._next_start(now))
             if not self._openings.replace(opening, version):
                 raise Conflict(f"{self.place}: another instance opened a window")
         self._opening = opening
         self._window = GrowingCapture()
         self._closes = self._clock.seconds() + seconds_open(opening, now, self._limits)
 
-    def _compare(self, body: bytes | None) -> None:
-        if body != self._position.last_body:
+    def _next_start(self, now: datetime) -> datetime:
+        start = next_start(now, self._position.last_start)
+        if start > now + MOST_AHEAD:
+            raise Ahead((start - now - MOST_AHEAD).total_seconds())
+        return start
+
+    def _close_empty(self, opening: Opening) -> None:
+        """Take the name of a window that nobody goes on with, before another one is agreed on.
+
+        Whoever comes to this at the same time writes the same bytes.
+        """
+        self._landing.add(self._path(opening), encode_capture([]))
+        self._position = replace(self._position, last_start=opening.start)
+
+    def _compare(self, number: int, before: bytes | None, now: bytes | None) -> None:
+        if now != before:
             raise UsageError(
-                f"{self.place}: message {self._position.next - 1} is not the one that was "
-                "captured under this number; the topic was deleted and made again, or is another "
-                "one: capture it under another name (STINGAR_KAFKA_NAMESPACE), or into another "
-                "STINGAR_LANDING"
+                f"{self.place}: message {number} is not the one that was captured under this "
+                "number; the topic was deleted and made again or is another one, or something "
+                "else wrote the captures: capture it under another name "
+                "(STINGAR_KAFKA_NAMESPACE), or into another STINGAR_LANDING"
             )
+
+
+def _add(window: GrowingCapture, record: CaptureRecord) -> None:
+    """Add a message; where it can't be written as it is, its number and its body."""
+    try:
+        window.add(record)
+    except ValueError as error:
+        left: dict[str, Property] = {UNREADABLE: f"time, key and headers: {error}"}
+        window.add(replace(record, enqueued=_NO_TIME, system_properties={}, properties=left))
+
+
+def _second(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 class SystemClock:

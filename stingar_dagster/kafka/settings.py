@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from stingar_dagster.capture.names import can_be_named
 from stingar_dagster.errors import SettingsError
 from stingar_dagster.kafka.windows import Limits
-from stingar_dagster.settings import environment
+from stingar_dagster.settings import environment, whole_number
 
 EVENT_HUBS: Final = (
     ".servicebus.windows.net",
@@ -137,8 +138,10 @@ def load_kafka_settings(environ: Mapping[str, str] | None = None) -> KafkaSettin
         password=password,
         ca=ca,
         limits=Limits(
-            seconds=_number(environ, "STINGAR_CAPTURE_SECONDS", 1, 900, Limits().seconds),
-            size=_number(environ, "STINGAR_CAPTURE_BYTES", 1000, 524_288_000, Limits().size),
+            seconds=whole_number(environ, "STINGAR_CAPTURE_SECONDS", Limits().seconds, most=900),
+            size=whole_number(
+                environ, "STINGAR_CAPTURE_BYTES", Limits().size, most=524_288_000, least=1000
+            ),
         ),
         credential=credential,
     )
@@ -171,9 +174,9 @@ def _connection_string(environ: Mapping[str, str]) -> tuple[_Hub | None, str | N
 
 
 def _namespace(brokers: str) -> str:
-    """Of Event Hubs the first part of the host's name; `local` for every other broker."""
+    """Of Event Hubs the first part of the host's name, else not the one of `stingar land`."""
     host = brokers.split(",")[0].rsplit(":", 1)[0].strip().lower()
-    return host.split(".")[0] if host.endswith(EVENT_HUBS) else "local"
+    return host.split(".")[0] if host.endswith(EVENT_HUBS) else "kafka"
 
 
 def _check_brokers(brokers: str) -> None:
@@ -192,7 +195,7 @@ def _check_brokers(brokers: str) -> None:
 
 
 def _check_name(variable: str, name: str) -> None:
-    if "/" in name or name.startswith("."):
+    if not can_be_named(name):
         raise SettingsError(f"{variable}={name!r} can't be part of a capture's name")
 
 
@@ -210,15 +213,3 @@ def _file(environ: Mapping[str, str], name: str) -> str | None:
     if not Path(text).is_file():
         raise SettingsError(f"{name}={text}: there is no such file; name one of PEM certificates")
     return text
-
-
-def _number(environ: Mapping[str, str], name: str, least: int, most: int, default: int) -> int:
-    text = environ.get(name)
-    if not text:
-        return default
-    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
-    if not digits or not least <= int(text) <= most:
-        raise SettingsError(
-            f"{name}={text[:40]!r} is not a whole number from {least} to {most}, like {default}"
-        )
-    return int(text)

@@ -18,6 +18,10 @@ after a crash or at the same time, takes up the same name and the same end, and 
 written only if there is none of that name. So of two instances one writes it and the other learns
 from landing where to go on; and no sequence number is in two captures, or left out.
 
+A window that was open when its instance ended is taken up again only while it is young: its name
+says when its events came. An older one is written as it stands in landing, empty, so that whoever
+still holds it can't write it any more; and its first message opens a window that is named now.
+
 Here: these rules as functions of what is given. Not here: clocks, stores and Kafka.
 """
 
@@ -32,12 +36,17 @@ MOST_AHEAD: Final = timedelta(minutes=1)
 would run this far ahead of the clock, reading waits for it."""
 
 NO_CLOCK_IS_SO_WRONG: Final = timedelta(hours=1)
-"""A name further ahead than this was made by a clock that was wrong; nothing looks for captures
-there."""
+"""A name further ahead than this was made by a clock that was wrong, here or elsewhere. Nothing
+looks for captures there, and nobody goes on before an operator has decided which clock is right."""
 
 TAKEN_UP_SECONDS: Final = 10
 """A window that was open when its instance ended is kept open for at least so long by the next
 one, or for a whole window where that is shorter: its messages have to be read once more."""
+
+TAKEN_UP_WITHIN: Final = timedelta(minutes=5)
+"""How long after its time was over a window is still taken up. With the longest window of 15
+minutes its last event comes well within two hours of the landed hour's begin; an enqueued time
+after that is not believed (`cleaning.times`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +77,27 @@ def next_start(now: datetime, last: datetime | None) -> datetime:
     return start if last is None else max(start, last + SECOND)
 
 
-def is_usable(opening: Opening, first: int, last: datetime | None, now: datetime) -> bool:
+def is_usable(
+    opening: Opening, first: int, last: datetime | None, now: datetime, limits: Limits
+) -> bool:
     """Whether the window from `first` on is the one that was opened, after a capture named `last`.
 
-    It is not where a capture with a later name has come since, nor where its name is one of a
-    clock that was wrong.
+    It is not where a capture with that or a later name has come since, nor where it is too old.
     """
     return (
         opening.first == first
         and (last is None or opening.start > last)
-        and opening.start <= now + NO_CLOCK_IS_SO_WRONG
+        and not is_old(opening, now, limits)
     )
+
+
+def is_old(opening: Opening, now: datetime, limits: Limits) -> bool:
+    """Whether nothing that comes now may go under this name any more."""
+    return now >= opening.start + timedelta(seconds=limits.seconds) + TAKEN_UP_WITHIN
 
 
 def seconds_open(opening: Opening, now: datetime, limits: Limits) -> float:
     """How long from now on a window is kept open that is opened, or taken up again, now."""
     left = (opening.start - now).total_seconds() + limits.seconds
-    return max(left, min(TAKEN_UP_SECONDS, limits.seconds))
+    # Its name may be ahead of a clock that was set back.
+    return min(max(left, TAKEN_UP_SECONDS), limits.seconds)

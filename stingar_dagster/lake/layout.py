@@ -116,7 +116,11 @@ class Layout:
 
     def opening(self, namespace: str, event_hub: str, partition: int) -> str:
         """What `stingar capture` instances agreed on for a partition's next capture."""
-        return f"{self.stream}/state/capturing/{namespace}/{event_hub}/{partition}.json"
+        return f"{self.openings(namespace, event_hub)}/{partition}.json"
+
+    def openings(self, namespace: str, event_hub: str) -> str:
+        """Folder of what `stingar capture` instances agreed on for a hub."""
+        return f"{self.stream}/state/capturing/{namespace}/{event_hub}"
 
     def health(self, name: str) -> str:
         """What checks keep, so that they need not read weeks again."""

@@ -1,6 +1,7 @@
 """Capture files written: the bytes of Event Hubs, the same for the same records."""
 
 import io
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -153,6 +154,19 @@ def test_a_capture_that_grows_is_the_same_as_one_written_at_once() -> None:
         growing.add(one)
         assert growing.encode() == encode_capture(records[: index + 1])
     assert (growing.first, growing.last, growing.records) == (7, 11, 5)
+
+
+def test_a_growing_capture_is_put_together_in_the_memory_of_one_more() -> None:
+    growing = GrowingCapture()
+    while growing.size < 8_000_000:
+        growing.add(record(growing.records, body=b"x" * 4000))
+    tracemalloc.start()
+    try:
+        size = len(growing.encode())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * size
 
 
 def test_a_record_that_can_not_be_written_leaves_a_growing_capture_as_it_was() -> None:

@@ -5,17 +5,21 @@ is asked to end: killed in between, it forgets messages that it had acknowledged
 """
 
 import contextlib
+import ctypes
 import importlib.util
 import logging
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import confluent_kafka
 from confluent_kafka import KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
@@ -89,6 +93,18 @@ class Broker:
         self._process.kill()
         self._process.wait(30)
 
+    @contextlib.contextmanager
+    def hanging(self, seconds: float) -> Iterator[None]:
+        """It accepts connections and answers nothing, for so long from now on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        timer = threading.Timer(seconds, self._process.send_signal, [signal.SIGCONT])
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.join()
+
     # ---- what an operator does
 
     def admin(self) -> AdminClient:
@@ -153,6 +169,32 @@ class Broker:
                 producer.poll(0)
         assert producer.flush(60) == 0
         assert not failed, failed[0]
+
+    def send_with_header_name(self, topic: str, body: bytes, name: bytes) -> None:
+        """Send a message whose header's name need not be UTF-8: past the Python client."""
+        (found,) = (
+            Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
+        )
+        library = ctypes.CDLL(str(found))
+        library.rd_kafka_conf_new.restype = ctypes.c_void_p
+        library.rd_kafka_new.restype = ctypes.c_void_p
+        conf = ctypes.c_void_p(library.rd_kafka_conf_new())
+        said = ctypes.create_string_buffer(512)
+        library.rd_kafka_conf_set(conf, b"bootstrap.servers", self.address.encode(), said, 512)
+        producer = ctypes.c_void_p(library.rd_kafka_new(0, conf, said, 512))
+        # The kinds of arguments, as librdkafka's rd_kafka_vtype_t counts them.
+        end, to, partition, value, header = 0, 1, 3, 4, 9
+        failed = library.rd_kafka_producev(
+            producer,
+            to, ctypes.c_char_p(topic.encode()),
+            partition, ctypes.c_int32(0),
+            value, ctypes.c_char_p(body), ctypes.c_size_t(len(body)),
+            header, ctypes.c_char_p(name), ctypes.c_char_p(b"v"), ctypes.c_ssize_t(1),
+            end,
+        )  # fmt: skip
+        assert failed == 0
+        assert library.rd_kafka_flush(producer, 30_000) == 0
+        library.rd_kafka_destroy(producer)
 
 
 def quiet() -> logging.Logger:

@@ -83,7 +83,7 @@ def test_a_message_lands_as_event_hubs_capture_would_record_it(
     )  # fmt: skip
     told = drain(here)
     ((path, (row,)),) = rows(here).items()
-    assert path.startswith(f"local/{topic}/1/2")
+    assert path.startswith(f"kafka/{topic}/1/2")
     assert path in told
     assert row == {
         "SequenceNumber": 0,
@@ -211,7 +211,7 @@ def test_a_signal_ends_it_and_the_open_window_is_read_again(
     here.environ["STINGAR_CAPTURE_SECONDS"] = "900"
     shared_broker.send(topic, [(0, b"x")] * 10)
     process = here.start("capture")
-    opening = here.folder / f"lake/stingar/state/capturing/local/{topic}/0.json"
+    opening = here.folder / f"lake/stingar/state/capturing/kafka/{topic}/0.json"
     wait_for(opening.is_file)
     agreed = json.loads(opening.read_text())
     process.send_signal(number)
@@ -247,11 +247,34 @@ def test_a_topic_that_was_made_again_is_refused(
     shared_broker.make(topic, 2)
     shared_broker.send(topic, [(0, b"new")] * 5)
     line = one_line(here.run("capture", "--until-idle", "0.5"))
-    assert line.startswith(f"local/{topic}/0: captured up to message 9, but the topic ends before")
+    assert line.startswith(f"kafka/{topic}/0: captured up to message 9, but the topic ends before")
     shared_broker.send(topic, [(0, b"new")] * 50)
     line = one_line(here.run("capture", "--until-idle", "0.5"))
-    assert line.startswith(f"local/{topic}/0: message 9 is not the one that was captured")
+    assert line.startswith(f"kafka/{topic}/0: message 9 is not the one that was captured")
     assert rows(here) == before
+
+
+def test_a_hub_has_one_captor(here: Command, shared_broker: Broker, topic: str) -> None:
+    (here.folder / "line").write_text('{"a": 1}\n')
+    land = ("land", "line", "--partitions", "1", "--hub", topic, "--namespace")
+    shared_broker.send(topic, [(0, b"x")] * 5)
+    drain(here)
+    line = one_line(here.run(*land, "kafka"))
+    assert line.startswith(f"kafka/{topic} is what `stingar capture` writes")
+    assert numbers(here) == {"0": [0, 1, 2, 3, 4]}
+    assert here.run(*land, "campus").returncode == 0
+    line = one_line(here.run("capture", STINGAR_KAFKA_NAMESPACE="campus"))
+    assert line.startswith(f"campus/{topic}/0: message 0 is not the one that was captured")
+    assert "something else wrote the captures" in line
+
+
+def test_a_store_that_can_not_tell_two_writers_apart_is_named(here: Command) -> None:
+    stores = {"STINGAR_LANDING": "memory://landing", "STINGAR_LAKE": "memory://lake"}
+    result = here.run("capture", "--until-idle", "0.5", **stores)
+    assert result.returncode == 0
+    named = [line.split(":")[1].strip() for line in result.stderr.splitlines()]
+    assert named == ["STINGAR_LANDING=memory", "STINGAR_LAKE=memory"]
+    assert "no two `stingar capture` run at once" in result.stderr
 
 
 def test_messages_that_retention_took_are_told_and_the_rest_is_captured(

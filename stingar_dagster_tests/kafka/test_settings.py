@@ -30,7 +30,7 @@ def test_a_connection_string_of_event_hubs_tells_everything() -> None:
 
 def test_a_broker_without_login_needs_its_address_only() -> None:
     settings = load_kafka_settings(BROKERS)
-    assert (settings.topics, settings.namespace) == (("stingar",), "local")
+    assert (settings.topics, settings.namespace) == (("stingar",), "kafka")
     assert settings.librdkafka() == {
         "bootstrap.servers": "broker.example.org:9092",
         "security.protocol": "PLAINTEXT",
