@@ -13,7 +13,7 @@ import polars as pl
 from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.health.kept import kept
 from stingar_dagster.lake.lake import Lake
-from stingar_dagster.lake.partials import partial_in
+from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import read_record
 from stingar_dagster.lake.segments import read_frame
 from stingar_dagster.streams.norms import Origins
@@ -48,10 +48,10 @@ def activity(lake: Lake, days: Iterable[datetime]) -> pl.DataFrame:
         path = record.partials_of(origins.table) if origins is not None else None
         if origins is not None and path is not None:
             try:
-                data: bytes | None = lake.store.read(path)
-                if isinstance(record.partials, str):
-                    data = partial_in(data or b"", origins.table, path)
-                heard = _heard(data, origins, path) if data is not None else []
+                data = lake.store.read(path)
+                one = isinstance(record.partials, str)  # in format 1 an object is one table's
+                member = partials_in(data, path).get(origins.table) if one else data
+                heard = _heard(member, origins, path) if member is not None else []
             except (FileNotFoundError, UnknownFormat):
                 return None  # published again meanwhile
         return {"rows": record.rows, "duplicates": record.duplicates, "heard": heard}

@@ -14,7 +14,7 @@ from typing import Any, Final
 import polars as pl
 
 from stingar_dagster.lake.lake import Lake
-from stingar_dagster.lake.partials import partial_in
+from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.segments import decode
 from stingar_dagster.report.charts import COLOURS, bars, hour_areas
@@ -156,5 +156,5 @@ def _by_delay(delays: pl.Series) -> list[tuple[str, int]]:
 
 def _partial(data: bytes, table: str, schema: dict[str, pl.DataType]) -> pl.DataFrame:
     place = "an hour's partial aggregates"
-    member = partial_in(data, table, place)
+    member = partials_in(data, place).get(table)
     return pl.DataFrame(schema=schema) if member is None else decode(member, schema, place)
