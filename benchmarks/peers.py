@@ -21,10 +21,10 @@ PROCESSES: Final = 2
 """Of the loop, and threads of the others; the engine's are what it takes by itself."""
 
 LET_OFF: Final = {
-    "loop": "duplicates, types, ledger, seven of eight daily tables",
+    "loop": "duplicates, types, ledger, all daily tables but one",
     "loop-orjson": "the same",
     "duckdb": "Avro, what is not one JSON object on one line, cleaning, quarantine, duplicates, "
-    "ledger, seven of eight daily tables",
+    "ledger, all daily tables but one",
     "chdb": "the same as DuckDB",
     "spark": "the same as DuckDB",
 }
