@@ -31,8 +31,10 @@ from stingar_dagster.storage.azure_listing import FOLDER_MARK, entries_in
 from stingar_dagster.storage.base import ANY_VERSION, Entry, Expected, Version
 from stingar_dagster.storage.patience import PATIENCE, Patience
 
-_CONNECTIONS_A_BLOB: Final = 4
-"""For one that is large: up to 64 MB go up, and 32 MB come down, in one request."""
+_UPLOADS: Final = 4
+"""Blocks at a time of a blob that is large: up to 64 MB go up in one request."""
+_PIECE: Final = 32 * 2**20
+"""Bytes that come down in one request."""
 
 
 class Retries(ExponentialRetry):
@@ -79,7 +81,7 @@ class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
     def __init__(self, access: Access, patience: Patience, fingerprint: str) -> None:
         self._access, self._patience = access, patience
         # It would look for a credential, and serve stale listings and sizes.
-        super().__init__(anon=True, max_concurrency=_CONNECTIONS_A_BLOB, use_listings_cache=False)
+        super().__init__(anon=True, max_concurrency=_UPLOADS, use_listings_cache=False)
 
     def do_connect(self) -> None:
         # Proxies and certificates as every other program here finds them.
@@ -90,8 +92,9 @@ class _FileSystem(AzureBlobFileSystem):  # type: ignore[misc]
 
     def client(self, **options: Any) -> BlobServiceClient:
         """All clients of a store share their connections; a policy belongs to one of them."""
+        pieces = {"max_single_get_size": _PIECE, "max_chunk_get_size": _PIECE}
         return self._access.client(
-            retry_policy=Retries(self._patience), transport=self._transport, **options
+            retry_policy=Retries(self._patience), transport=self._transport, **(pieces | options)
         )
 
 
@@ -108,7 +111,9 @@ class AzureStore:
         with self._clear_errors(path, Task.READ):
             try:
                 # Not open(): a blob replaced while it is read would give old and new bytes mixed.
-                data: bytes = self.fs.cat_file(self._full(path))
+                # One piece at a time: of several that fail, Azure's library looks after the first
+                # only, and leaves the others' connections open.
+                data: bytes = self.fs.cat_file(self._full(path), max_concurrency=1)
             except ResourceModifiedError as error:
                 raise Conflict(f"{self.describe(path)} was replaced while it was read") from error
             return data
