@@ -103,10 +103,10 @@ def complete(frame: pl.DataFrame, schema: dict[str, pl.DataType], name: str) -> 
     """
     present = {column.name: column for column in frame}
     columns = []
-    for name_of, dtype in schema.items():
-        column = present.get(name_of)
+    for column_name, dtype in schema.items():
+        column = present.get(column_name)
         if column is None:
-            columns.append(_null(dtype).new_from_index(0, len(frame)).alias(name_of))
+            columns.append(_null(dtype).new_from_index(0, len(frame)).alias(column_name))
         elif column.dtype == dtype:
             columns.append(column)
         else:
