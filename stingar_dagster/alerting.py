@@ -37,6 +37,8 @@ _OVERLAP_SECONDS: Final = 60.0
 _REACH_SECONDS: Final = 600.0
 """How old a failed run may be that the first tick of all tells of."""
 _LONGEST_REASON: Final = 600
+_CHECK: Final = "check:"
+"""Begins the keys of problems that checks tell."""
 
 _under_way: Final[dict[str, Sending]] = {}
 """By sink: messages that are being sent. Lost with the process, they are sent again."""
@@ -68,6 +70,7 @@ def alert_sensor(
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         instance, now = opened_instance(context), time.time()
         state = _decode(context.cursor)
+        problems.not_ahead(state, now)
         lines: list[str] = []
         try:
             to = load_alert_settings()
@@ -106,7 +109,8 @@ def _see_runs(
     instance: dg.DagsterInstance, state: Alerts, leads: Mapping[str, dg.AssetKey], now: float
 ) -> None:
     """Take in runs that ended since the last tick."""
-    until = state.runs_until or now - _REACH_SECONDS
+    # Never ahead of now: after a clock that ran ahead was set right, runs end before that.
+    until = min(state.runs_until, now) or now - _REACH_SECONDS
     records = instance.get_run_records(
         dg.RunsFilter(
             statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
@@ -136,6 +140,7 @@ def _see_runs(
             problem = problems.is_bad(state, key, f"runs of {name} fail", reason, link, ended)
             problems.run_failed(problem, keys)
             problem.title = _runs_title(name, problem)
+    until = min(until, now)
     state.runs_until = until
     state.counted = {
         run: ended for run, ended in state.counted.items() if ended >= until - _OVERLAP_SECONDS
@@ -188,10 +193,15 @@ def _see_checks(
     now: float,
 ) -> None:
     """Take in the latest result of each check."""
+    known_keys = {_check_key(check) for check in checks}
+    for key in state.problems:
+        if key.startswith(_CHECK) and key not in known_keys:
+            # It is not evaluated any more: by what is there now, nothing is wrong.
+            problems.is_good(state, key, now)
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([*checks])
     for check, record in latest.items():
         asset = check.asset_key.to_user_string()
-        key, evaluation = f"check:{asset}:{check.name}", record.evaluation
+        key, evaluation = _check_key(check), record.evaluation
         if evaluation is None:
             continue  # being evaluated, or its run failed, which is told as such
         if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED:
@@ -203,6 +213,10 @@ def _see_checks(
             problems.is_bad(
                 state, key, f"{asset} {check.name}", evaluation.description or "failed", link, at
             )
+
+
+def _check_key(check: dg.AssetCheckKey) -> str:
+    return f"{_CHECK}{check.asset_key.to_user_string()}:{check.name}"
 
 
 # ---- telling it

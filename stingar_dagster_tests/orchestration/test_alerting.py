@@ -341,6 +341,87 @@ def test_a_sink_that_hangs_holds_up_no_tick_and_is_not_asked_twice(
     assert phases(web) == ["started"]
 
 
+@pytest.mark.parametrize("keys", [("eu",), ("2026-11-18-10:00", "latest"), ("2026|eu", "2027|us")])
+def test_runs_of_other_code_on_the_instance_stop_no_alert(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance, keys: tuple[str, ...]
+) -> None:
+    from dagster._core.test_utils import create_run_for_test
+
+    tags = {ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]}
+    if len(keys) == 1:
+        tags = {PARTITION_NAME_TAG: keys[0]}
+    create_run_for_test(instance, job_name="others", status=DONE, tags=tags)
+    create_run_for_test(instance, job_name="theirs", status=FAILED, tags=tags)
+    run(instance, FAILED, "2026-11-18-10:00")
+    watch.tick()
+    watch.tick(5 * MINUTE)
+    titles = {problem["title"] for problem in told(web)}
+    assert "a run of stingar/landed_events failed (2026-11-18-10:00)" in titles
+    assert len(titles) == 2
+    create_run_for_test(instance, job_name="theirs", status=DONE, tags=tags)
+    watch.tick(MINUTE)
+    watch.tick(HOUR.total_seconds())
+    (over,) = [problem for problem in told(web) if problem["phase"] == "over"]
+    assert over["title"].startswith("a run of theirs failed")
+
+
+def test_a_check_that_is_not_declared_any_more_ends_its_problem(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance
+) -> None:
+    from stingar_dagster.alerting import alert_sensor
+    from stingar_dagster.alerts.settings import load_alert_settings
+
+    check(instance, False, "10 events were never captured")
+    watch.tick()
+    watch.tick(5 * MINUTE)
+    without = alert_sensor(load_alert_settings(), [], LEADS)
+    assert without is not None
+    watch._sensor = without
+    watch.tick(MINUTE)
+    watch.tick(HOUR.total_seconds())
+    assert phases(web) == ["started", "over"]
+    assert watch.tick(3 * DAY) == "no problem"
+    assert len(web.posted) == 2
+
+
+def test_a_clock_that_ran_ahead_for_a_while_hides_nothing_after_it(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance
+) -> None:
+    run(instance, FAILED, "2026-11-18-10:00")
+    watch.tick(3 * DAY)
+    watch.tick(5 * MINUTE)  # three days ahead, as the run's end is not
+    watch._clock.ahead = 0
+    check(instance, False, "bad")
+    run(instance, FAILED, "2026-11-18-11:00")
+    watch.tick()
+    watch.tick(5 * MINUTE)
+    assert "check:stingar/landed_events:no_sequence_gaps" in {p["key"] for p in told(web)}
+    assert "2 runs of stingar/landed_events failed" in watch.tick(MINUTE)
+
+
+def test_a_run_that_ended_by_a_clock_that_ran_ahead_hides_none_that_ends_after_it(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance
+) -> None:
+    from dagster._core.storage.runs import SqlRunStorage
+    from dagster._core.storage.runs.schema import RunsTable
+
+    watch.tick()
+    run(instance, DONE, "2026-11-18-10:00")
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    ahead = (datetime.now(UTC) + 72 * HOUR).replace(tzinfo=None)
+    with storage.connect() as connection:
+        connection.execute(RunsTable.update().values(update_timestamp=ahead))
+    run(instance, FAILED, "2026-11-18-11:00")
+    watch.tick()
+    run(instance, FAILED, "2026-11-18-12:00")
+    for _ in range(5):
+        watch.tick(MINUTE / 4)
+    watch.tick(5 * MINUTE)
+    (problem,) = told(web)
+    assert problem["failed_runs"] == 2
+
+
 def test_an_unreadable_cursor_counts_as_empty(
     watch: Watch, web: WebSink, instance: dg.DagsterInstance
 ) -> None:
