@@ -22,8 +22,7 @@ from stingar_dagster.alerts import problems
 from stingar_dagster.alerts.delivery import Sending, deliver
 from stingar_dagster.alerts.messages import Message, message_of
 from stingar_dagster.alerts.problems import Alerts
-from stingar_dagster.alerts.settings import AlertSettings, load_alert_settings
-from stingar_dagster.errors import SettingsError
+from stingar_dagster.alerts.settings import AlertSettings, readable_alert_settings
 from stingar_dagster.safe_text import visible
 from stingar_dagster.sensors import opened_instance
 
@@ -48,6 +47,7 @@ def alert_sensor(
     settings: AlertSettings,
     checks: Collection[dg.AssetCheckKey],
     leads: Mapping[str, dg.AssetKey],
+    wrong: Collection[str] = (),
 ) -> dg.SensorDefinition | None:
     """The sensor; None where nothing is set to tell.
 
@@ -57,26 +57,25 @@ def alert_sensor(
         checks: of which a failed result is told. Not those whose failure fails their run.
         leads: for each job, the asset that its runs are known by. A backfill's runs have no job of
             their own: they are known by the first of their assets.
+        wrong: what can't be used of the settings; each tick says it while it lasts.
     """
-    if not settings.sinks:
+    if not settings.sinks and not wrong:
         return None
 
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of failed runs and checks: by " + ", ".join(settings.sinks) + ".",
+        description="Tells of failed runs and checks: by "
+        + (", ".join(settings.sinks) or "nothing that can be used")
+        + ".",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         instance, now = opened_instance(context), time.time()
         state = _decode(context.cursor)
         problems.not_ahead(state, now)
-        lines: list[str] = []
-        try:
-            to = load_alert_settings()
-        except SettingsError as error:
-            lines.append(visible(str(error)))
-            to = settings
+        to, unusable = readable_alert_settings(before=settings)
+        lines = [visible(line) for line in unusable]
         _see_runs(instance, state, leads, now)
         _see_checks(instance, state, checks, now)
         for line in _tell(state, to, now):

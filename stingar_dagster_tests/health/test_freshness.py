@@ -89,3 +89,20 @@ def test_a_fresh_lake_is_not_late() -> None:
     assert judge(just_now).learning
     first_hours = Weeks.steady(days=0.1)
     assert judge(first_hours).passed
+
+
+def test_a_stream_of_a_few_hours_is_not_late_before_three_days_have_passed() -> None:
+    first = NOW.replace(minute=0)
+    weeks = Weeks.steady(days=2 / 24)
+    weeks.outage(first - HOUR)
+    finding = judge(weeks)
+    assert finding.passed
+    assert finding.learning
+    assert finding.text.startswith("Not enough history yet: 1 of 12 hours with events, and nothing")
+    weeks.now = NOW + 3 * DAY
+    assert not judge(weeks).passed
+
+
+def test_of_a_young_stream_what_landed_and_is_not_published_is_told() -> None:
+    weeks = Weeks.steady(days=2 / 24)
+    assert not latest_hour(weeks.landings, [NOW.replace(minute=0) - HOUR], NORMS, NOW).passed

@@ -89,9 +89,7 @@ def test_a_sensor_that_rests_at_weekends_is_missed_when_it_stays_away_on_wednesd
     weeks.change(
         NOW - 40 * DAY,
         NOW + HOUR,
-        lambda hour, heard: {
-            k: n for k, n in heard.items() if k != "lab-2" or hour.weekday() < 5
-        },
+        lambda hour, heard: {k: n for k, n in heard.items() if k != "lab-2" or hour.weekday() < 5},
     )
     assert judge(weeks).passed
     # From Friday evening on: a weekend and half a week.

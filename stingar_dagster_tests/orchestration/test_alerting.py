@@ -1,5 +1,8 @@
 """The sensor of alerts: from Dagster's records to what a webhook gets, and no more than that."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -126,11 +129,39 @@ def run(
     )
 
 
+def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 FAILED, DONE = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
 
 
 def test_without_a_sink_there_is_no_sensor(defs: dg.Definitions) -> None:
     assert "alerts" not in {sensor.name for sensor in defs.sensors or ()}
+
+
+def test_a_typo_in_a_setting_of_alerts_stops_no_pipeline_and_shows_in_the_tick(
+    site: Site,
+) -> None:
+    made = python(
+        "from stingar_dagster.definitions import defs\n"
+        "import dagster as dg\n"
+        "sensor = next(s for s in defs.sensors if s.name == 'alerts')\n"
+        "with dg.DagsterInstance.ephemeral() as instance:\n"
+        "    context = dg.build_sensor_context(instance=instance)\n"
+        "    print(sensor.evaluate_tick(context).skip_message)\n",
+        STINGAR_ALERT_SLACK="http://hooks.example.com/hidden-word",
+    )
+    line = "STINGAR_ALERT_SLACK must begin with https://: the address itself is the password"
+    assert made.returncode == 0, made.stderr
+    assert [said for said in made.stderr.splitlines() if "STINGAR" in said] == [line]
+    assert made.stdout.strip() == f"{line}. no problem"
 
 
 def test_a_failed_check_is_told_once_each_day_and_when_it_is_over(
