@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import polars as pl
 import pytest
 
 from stingar_dagster.health.findings import Finding
@@ -167,3 +168,12 @@ def test_text_of_a_name_is_made_harmless() -> None:
     finding = judge(weeks)
     assert "\u202e" not in finding.text + str(finding.rows)
     assert "\\u202e" in finding.text
+
+
+def test_hours_in_which_senders_were_left_out_are_said() -> None:
+    activity = Weeks.steady().activity
+    assert "busiest" not in silent_senders(activity, "sensor", NORMS, NOW).text
+    cut = pl.when(pl.col("hour") > NOW - 3 * HOUR).then(15_000).otherwise(0)
+    finding = silent_senders(activity.with_columns(left_out=cut), "sensor", NORMS, NOW)
+    assert "3 hours named up to 20,000 sensors each, of which the 5,000 busiest" in finding.text
+    assert finding.numbers["hours with too many sensors"] == 3
