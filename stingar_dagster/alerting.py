@@ -22,8 +22,7 @@ from stingar_dagster.alerts import problems
 from stingar_dagster.alerts.delivery import Sending, deliver
 from stingar_dagster.alerts.messages import Message, message_of
 from stingar_dagster.alerts.problems import Alerts
-from stingar_dagster.alerts.settings import AlertSettings, load_alert_settings
-from stingar_dagster.errors import SettingsError
+from stingar_dagster.alerts.settings import AlertSettings, readable_alert_settings
 from stingar_dagster.safe_text import visible
 from stingar_dagster.sensors import opened_instance
 
@@ -37,6 +36,8 @@ _OVERLAP_SECONDS: Final = 60.0
 _REACH_SECONDS: Final = 600.0
 """How old a failed run may be that the first tick of all tells of."""
 _LONGEST_REASON: Final = 600
+_CHECK: Final = "check:"
+"""Begins the keys of problems that checks tell."""
 
 _under_way: Final[dict[str, Sending]] = {}
 """By sink: messages that are being sent. Lost with the process, they are sent again."""
@@ -46,6 +47,7 @@ def alert_sensor(
     settings: AlertSettings,
     checks: Collection[dg.AssetCheckKey],
     leads: Mapping[str, dg.AssetKey],
+    wrong: Collection[str] = (),
 ) -> dg.SensorDefinition | None:
     """The sensor; None where nothing is set to tell.
 
@@ -55,25 +57,25 @@ def alert_sensor(
         checks: of which a failed result is told. Not those whose failure fails their run.
         leads: for each job, the asset that its runs are known by. A backfill's runs have no job of
             their own: they are known by the first of their assets.
+        wrong: what can't be used of the settings; each tick says it while it lasts.
     """
-    if not settings.sinks:
+    if not settings.sinks and not wrong:
         return None
 
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of failed runs and checks: by " + ", ".join(settings.sinks) + ".",
+        description="Tells of failed runs and checks: by "
+        + (", ".join(settings.sinks) or "nothing that can be used")
+        + ".",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         instance, now = opened_instance(context), time.time()
         state = _decode(context.cursor)
-        lines: list[str] = []
-        try:
-            to = load_alert_settings()
-        except SettingsError as error:
-            lines.append(visible(str(error)))
-            to = settings
+        problems.not_ahead(state, now)
+        to, unusable = readable_alert_settings(before=settings)
+        lines = [visible(line) for line in unusable]
         _see_runs(instance, state, leads, now)
         _see_checks(instance, state, checks, now)
         for line in _tell(state, to, now):
@@ -106,7 +108,8 @@ def _see_runs(
     instance: dg.DagsterInstance, state: Alerts, leads: Mapping[str, dg.AssetKey], now: float
 ) -> None:
     """Take in runs that ended since the last tick."""
-    until = state.runs_until or now - _REACH_SECONDS
+    # Never ahead of now: after a clock that ran ahead was set right, runs end before that.
+    until = min(state.runs_until, now) or now - _REACH_SECONDS
     records = instance.get_run_records(
         dg.RunsFilter(
             statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
@@ -136,6 +139,7 @@ def _see_runs(
             problem = problems.is_bad(state, key, f"runs of {name} fail", reason, link, ended)
             problems.run_failed(problem, keys)
             problem.title = _runs_title(name, problem)
+    until = min(until, now)
     state.runs_until = until
     state.counted = {
         run: ended for run, ended in state.counted.items() if ended >= until - _OVERLAP_SECONDS
@@ -188,10 +192,15 @@ def _see_checks(
     now: float,
 ) -> None:
     """Take in the latest result of each check."""
+    known_keys = {_check_key(check) for check in checks}
+    for key in state.problems:
+        if key.startswith(_CHECK) and key not in known_keys:
+            # It is not evaluated any more: by what is there now, nothing is wrong.
+            problems.is_good(state, key, now)
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([*checks])
     for check, record in latest.items():
         asset = check.asset_key.to_user_string()
-        key, evaluation = f"check:{asset}:{check.name}", record.evaluation
+        key, evaluation = _check_key(check), record.evaluation
         if evaluation is None:
             continue  # being evaluated, or its run failed, which is told as such
         if record.status == AssetCheckExecutionRecordStatus.SUCCEEDED:
@@ -203,6 +212,10 @@ def _see_checks(
             problems.is_bad(
                 state, key, f"{asset} {check.name}", evaluation.description or "failed", link, at
             )
+
+
+def _check_key(check: dg.AssetCheckKey) -> str:
+    return f"{_CHECK}{check.asset_key.to_user_string()}:{check.name}"
 
 
 # ---- telling it

@@ -1,16 +1,19 @@
 """The one Definitions object: assembles what the other modules define, contains nothing."""
 
+import logging
 import warnings
+from collections.abc import Collection
 
 import dagster as dg
 
 from stingar_dagster.alerting import alert_sensor
-from stingar_dagster.alerts.settings import AlertSettings, load_alert_settings
+from stingar_dagster.alerts.settings import AlertSettings, readable_alert_settings
 from stingar_dagster.assets import stream_assets
 from stingar_dagster.checks import AS_TOLD
 from stingar_dagster.health_checks import stream_health
 from stingar_dagster.jobs import daily_roll_up, stream_jobs
 from stingar_dagster.resources import PIPELINE
+from stingar_dagster.safe_text import visible
 from stingar_dagster.sensors import stream_sensors
 from stingar_dagster.settings import Settings, load_settings
 from stingar_dagster.streams import STREAMS
@@ -20,7 +23,9 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 
 def build_definitions(
-    settings: Settings, alert_settings: AlertSettings | None = None
+    settings: Settings,
+    alert_settings: AlertSettings | None = None,
+    wrong_alert_settings: Collection[str] = (),
 ) -> dg.Definitions:
     """Everything Dagster knows of, for every declared stream."""
     definitions = []
@@ -43,7 +48,7 @@ def build_definitions(
                 schedules=[daily_roll_up(stream, jobs), health.schedule],
             )
         )
-    alerts = alert_sensor(alert_settings or AlertSettings(), told, leads)
+    alerts = alert_sensor(alert_settings or AlertSettings(), told, leads, wrong_alert_settings)
     return dg.Definitions.merge(
         *definitions,
         dg.Definitions(
@@ -55,4 +60,12 @@ def build_definitions(
     )
 
 
-defs = build_definitions(load_settings(), load_alert_settings())
+def _loaded() -> dg.Definitions:
+    alert_settings, wrong = readable_alert_settings()
+    for line in wrong:
+        # Who is told of problems is no reason to stop the pipeline; `alerts` says it in each tick.
+        logging.getLogger(__name__).warning("%s", visible(line))
+    return build_definitions(load_settings(), alert_settings, wrong)
+
+
+defs = _loaded()

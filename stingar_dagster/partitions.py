@@ -68,21 +68,36 @@ DAY: Final = timedelta(days=1)
 
 
 def of_run(tags: Mapping[str, str]) -> list[datetime]:
-    """The hours or days that a run is of, by its tags; none for a run without partitions."""
-    first = tags.get(PARTITION_NAME_TAG, tags.get(ASSET_PARTITION_RANGE_START_TAG))
-    last = tags.get(PARTITION_NAME_TAG, tags.get(ASSET_PARTITION_RANGE_END_TAG))
-    if first is None or last is None:
+    """The hours or days that a run is of, by its tags.
+
+    None for a run without partitions, and for one whose keys are no hours or days: other code may
+    run on the same instance, with partitions of its own.
+    """
+    first, last = _ends(tags)
+    if not first or not last:
         return []
     parse, step = (parse_hour_key, HOUR) if ":" in first else (parse_day_key, DAY)
-    at, found = parse(first), []
-    while at <= parse(last):
-        found.append(at)
-        at += step
-    return found
+    try:
+        at, end = parse(first), parse(last)
+    except ValueError:
+        return []
+    return [at + n * step for n in range((end - at) // step + 1)]
 
 
 def keys_of_run(tags: Mapping[str, str]) -> list[str]:
-    """The same as keys; one empty key for a run without partitions."""
-    name = tags.get(PARTITION_NAME_TAG, tags.get(ASSET_PARTITION_RANGE_START_TAG, ""))
-    key = hour_key if ":" in name else day_key
-    return [key(at) for at in of_run(tags)] or [""]
+    """The same as keys; one empty key for a run without partitions.
+
+    Of a run of other code: the keys that its tags name, as they are.
+    """
+    first, last = _ends(tags)
+    key = hour_key if ":" in first else day_key
+    return [key(at) for at in of_run(tags)] or [*dict.fromkeys((first, last))]
+
+
+def _ends(tags: Mapping[str, str]) -> tuple[str, str]:
+    """The first and the last partition's key; empty where there is none."""
+    name = tags.get(PARTITION_NAME_TAG, "")
+    return (
+        name or tags.get(ASSET_PARTITION_RANGE_START_TAG, ""),
+        name or tags.get(ASSET_PARTITION_RANGE_END_TAG, ""),
+    )

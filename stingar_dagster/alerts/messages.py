@@ -6,6 +6,7 @@ of a channel, no link. Links lead to Dagster's UI alone. Not here: sending (`del
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ _MOST_SLACK: Final = 2900
 """Slack takes 3,000 characters in a text, escapes included."""
 _MOST_TEAMS: Final = 27_000
 """Teams takes 28 KB in all."""
+_HOST_DOT: Final = re.compile(r"(?<=[^\W_])[.\u3002\uff0e\uff61](?=[^\W\d_])")
+"""The dots that hosts' names are written with; the last three count as dots in browsers (IDNA)."""
 _WORDS: Final = {Phase.STARTED: "Problem", Phase.LASTING: "Still", Phase.OVER: "Over"}
 
 
@@ -115,8 +118,13 @@ def message_for_test(settings: AlertSettings, now: float) -> Message:
 
 
 def harmless(text: str, longest: int) -> str:
-    """Text that no client makes a link of, on one line, without characters that are not seen."""
-    text = visible(text, longest).replace("://", "[:]//").replace("www.", "www[.]")
+    """Text on one line, without characters that are not seen, and without whole addresses.
+
+    Clients make links of `https://...` and `www....`, some also of bare names of hosts: so a dot
+    between letters or digits is broken where what follows is no number, as it is in an address
+    of a host and not in `192.0.2.1` or `1.5`.
+    """
+    text = _HOST_DOT.sub("[.]", visible(text, longest).replace("://", "[:]//"))
     # What is not seen came out longer than it was.
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 

@@ -100,6 +100,20 @@ class Notice:
     problem: Problem
 
 
+def not_ahead(alerts: Alerts, now: float) -> None:
+    """Bring times that lie ahead of now back to it.
+
+    They were written while a clock ran ahead. Left so, nothing would be due until it is that time.
+    """
+    for problem in alerts.problems.values():
+        problem.since = min(problem.since, now)
+        problem.good_since = min(problem.good_since, now)
+        for told in problem.told.values():
+            told.at = min(told.at, now)
+    for sink in alerts.sinks.values():
+        sink.failed_at = min(sink.failed_at, now)
+
+
 def is_bad(alerts: Alerts, key: str, title: str, text: str, link: str, at: float) -> Problem:
     """A problem is there: new, or still, or again before it was over."""
     problem = alerts.problems.get(key)

@@ -4,10 +4,10 @@ Nothing is told where none of them is set. Addresses of webhooks are secrets: wh
 there. So they are never shown, in no error either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from stingar_dagster.errors import SettingsError
@@ -15,6 +15,7 @@ from stingar_dagster.settings import environment
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _PREFIX: Final = "STINGAR_ALERT_"
+_Part = TypeVar("_Part")
 
 
 class Security(StrEnum):
@@ -78,14 +79,43 @@ def load_alert_settings(environ: Mapping[str, str] | None = None) -> AlertSettin
     Raises:
         SettingsError: a value can't be used; the message names the variable, never its value.
     """
+    settings, wrong = readable_alert_settings(environ)
+    if wrong:
+        raise SettingsError(wrong[0])
+    return settings
+
+
+def readable_alert_settings(
+    environ: Mapping[str, str] | None = None, before: AlertSettings | None = None
+) -> tuple[AlertSettings, list[str]]:
+    """The same as far as they can be used: one that can't be must not silence the others.
+
+    Args:
+        environ: as above.
+        before: what counts in place of one that can't be used; without it, that one is off.
+
+    Returns:
+        the settings, and a line for each that can't be used, which never holds its value.
+    """
     environ = environment() if environ is None else environ
-    return AlertSettings(
-        mail=_mail(environ),
-        slack=_secret_url(environ, f"{_PREFIX}SLACK"),
-        teams=_secret_url(environ, f"{_PREFIX}TEAMS"),
-        webhook=_secret_url(environ, f"{_PREFIX}WEBHOOK"),
-        ui=_ui(environ),
+    before = before or AlertSettings()
+    wrong: list[str] = []
+
+    def read(part: Callable[[], _Part], otherwise: _Part) -> _Part:
+        try:
+            return part()
+        except SettingsError as error:
+            wrong.append(str(error))
+            return otherwise
+
+    settings = AlertSettings(
+        mail=read(lambda: _mail(environ), before.mail),
+        slack=read(lambda: _secret_url(environ, f"{_PREFIX}SLACK"), before.slack),
+        teams=read(lambda: _secret_url(environ, f"{_PREFIX}TEAMS"), before.teams),
+        webhook=read(lambda: _secret_url(environ, f"{_PREFIX}WEBHOOK"), before.webhook),
+        ui=read(lambda: _ui(environ), before.ui),
     )
+    return settings, wrong
 
 
 def _mail(environ: Mapping[str, str]) -> Mail | None:
@@ -162,8 +192,13 @@ def _ui(environ: Mapping[str, str]) -> str:
     text = environ.get("STINGAR_UI_URL", "").strip().rstrip("/")
     if not text:
         return ""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good:
         raise SettingsError("STINGAR_UI_URL must be like https://dagster.example.edu")
     if not text.isascii() or any(c in text for c in " <>\"'|\\^`{}?#") or not text.isprintable():
         raise SettingsError(

@@ -1,7 +1,9 @@
 """Who was heard, by event hour: figures of the hours' records and partial aggregates.
 
-Heard means received: by arrival, a sender whose clock is wrong or that delivers once a day has a
-pattern as regular as any. Not here: how it is judged (`silence`, `duplicates`).
+Heard means received: by arrival, a sender whose clock is wrong by less than the weeks that are
+looked at, or that delivers once a day, has a pattern as regular as any. One whose clock is wrong by
+more stands in hours that nobody looks at, and is not heard. Not here: how it is judged (`silence`,
+`duplicates`).
 """
 
 from collections.abc import Iterable
@@ -30,9 +32,12 @@ SCHEMA: Final[dict[str, pl.DataType]] = {
     "rows": pl.Int64(),
     "duplicates": pl.Int64(),
     "heard": pl.List(HEARD),
+    "left_out": pl.Int64(),
 }
-"""Besides `KEYS`; `heard` has every sender of the hour's events, with the time its first and last
-was received."""
+"""Besides `KEYS`; `heard` has the senders of the hour's events, with the time each one's first and
+last was received, and `left_out` counts those beyond `MOST_SENDERS`."""
+MOST_SENDERS: Final = 5000
+"""Of an hour that are kept, the busiest: names of senders stand in events, and may be invented."""
 
 
 def activity(lake: Lake, days: Iterable[datetime]) -> pl.DataFrame:
@@ -44,6 +49,7 @@ def activity(lake: Lake, days: Iterable[datetime]) -> pl.DataFrame:
         if record is None:
             return None
         heard: list[dict[str, Any]] = []
+        left_out = 0
         origins = lake.stream.origins
         path = record.partials_of(origins.table) if origins is not None else None
         if origins is not None and path is not None:
@@ -51,15 +57,22 @@ def activity(lake: Lake, days: Iterable[datetime]) -> pl.DataFrame:
                 data = lake.store.read(path)
                 one = isinstance(record.partials, str)  # in format 1 an object is one table's
                 member = partials_in(data, path).get(origins.table) if one else data
-                heard = _heard(member, origins, path) if member is not None else []
+                if member is not None:
+                    heard, left_out = _heard(member, origins, path)
             except (FileNotFoundError, UnknownFormat):
                 return None  # published again meanwhile
-        return {"rows": record.rows, "duplicates": record.duplicates, "heard": heard}
+        return {
+            "rows": record.rows,
+            "duplicates": record.duplicates,
+            "heard": heard,
+            "left_out": left_out,
+        }
 
-    return kept(lake, "activity-1.parquet", SCHEMA, folders, gather)
+    return kept(lake, "activity-2.parquet", SCHEMA, folders, gather)
 
 
-def _heard(data: bytes, origins: Origins, path: str) -> list[dict[str, Any]]:
+def _heard(data: bytes, origins: Origins, path: str) -> tuple[list[dict[str, Any]], int]:
+    """An hour's senders, and how many more there were."""
     columns = [origins.sensor, "events", *origins.arrived, *origins.logged]
     frame = read_frame(data, path, columns)
     frame = frame.with_columns(
@@ -69,13 +82,13 @@ def _heard(data: bytes, origins: Origins, path: str) -> list[dict[str, Any]]:
         pl.coalesce(arrived, logged)
         for arrived, logged in zip(origins.arrived, origins.logged, strict=True)
     )
-    return (
-        frame.select(
-            pl.col(origins.sensor).cast(pl.String).alias("sensor"),
-            pl.col("events").cast(pl.Int64),
-            first.alias("first_us"),
-            last.alias("last_us"),
-        )
-        .filter(pl.col("sensor").is_not_null())
-        .to_dicts()
-    )
+    senders = frame.select(
+        pl.col(origins.sensor).cast(pl.String).alias("sensor"),
+        pl.col("events").cast(pl.Int64),
+        first.alias("first_us"),
+        last.alias("last_us"),
+    ).filter(pl.col("sensor").is_not_null())
+    if len(senders) <= MOST_SENDERS:
+        return senders.to_dicts(), 0
+    busiest = senders.sort("events", "sensor", descending=[True, False]).head(MOST_SENDERS)
+    return busiest.to_dicts(), len(senders) - MOST_SENDERS

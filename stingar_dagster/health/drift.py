@@ -15,10 +15,15 @@ from stingar_dagster.streams.stream import Stream
 
 
 def drift(record: FieldRecord, stream: Stream, norms: Norms, now: datetime) -> Finding:
-    """Fields first seen in the last day, of software that is known for longer."""
+    """Fields first seen by a look of the last day, of software that is known for longer.
+
+    By the look, not by when they landed: after a day without looks they are still told.
+    """
     begin = hour_key(now - norms.drift_for)
     news = [
-        seen for seen in record.seen if seen.landed >= begin and not _learning(record, seen, norms)
+        seen
+        for seen in record.seen
+        if seen.told_from >= begin and not _learning(record, seen, norms)
     ]
     full = {name: hour for name, hour in record.full.items() if hour >= begin}
     declared = {name for field in stream.fields for name in (field.name, *field.aliases)}

@@ -20,7 +20,7 @@ from stingar_dagster.lake.segments import decode
 from stingar_dagster.safe_text import visible
 from stingar_dagster.storage import Entry
 from stingar_dagster.streams import Stream
-from stingar_dagster.streams.stream import FieldKind
+from stingar_dagster.streams.expressions import kind_of
 
 FORMAT: Final = 1
 LOOK_BACK: Final = timedelta(hours=48)
@@ -35,24 +35,18 @@ _NAME: Final = 100
 _ATTEMPTS: Final = 5
 
 _decode_extra = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_KINDS: Final = {
-    ord("{"): "object",
-    ord("["): "list",
-    ord('"'): "text",
-    ord("t"): "boolean",
-    ord("f"): "boolean",
-    ord("n"): "null",
-}
 
 
 class Seen(msgspec.Struct, frozen=True):
     """One kind of value in one field of one software, as it was first seen.
 
     Attributes:
-        software, field, kind: what it is; kinds are object, list, text, number, boolean, null.
+        software, field, kind: what it is; kinds are those of `kind_of`.
         landed: the landed hour.
         sensor: who sent it.
         example: the value, short and visible.
+        noticed: the hour of the look that found it: later than `landed` where looks were missed.
+            Empty in records of older releases.
     """
 
     software: str
@@ -61,10 +55,16 @@ class Seen(msgspec.Struct, frozen=True):
     landed: str
     sensor: str
     example: str
+    noticed: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
         return self.software, self.field, self.kind
+
+    @property
+    def told_from(self) -> str:
+        """The hour from which on it is news."""
+        return max(self.landed, self.noticed)
 
 
 class FieldRecord(msgspec.Struct):
@@ -74,7 +74,7 @@ class FieldRecord(msgspec.Struct):
         format: version of this structure; one of another version is made anew.
         seen: by software, field and kind.
         since: the landed hour of each software's first event in the record.
-        full: the landed hour in which a software first had more fields than are kept.
+        full: the hour of the look that found more fields of a software than are kept.
         looked: the segments looked at, by landed hour of the last days.
         ledgers: the versions of the ledgers that named them.
     """
@@ -109,7 +109,14 @@ def _read(lake: Lake, path: str) -> FieldRecord:
         record = msgspec.json.decode(lake.store.read(path), type=FieldRecord)
     except (FileNotFoundError, msgspec.DecodeError):
         return FieldRecord()
-    return record if record.format == FORMAT else FieldRecord()
+    if record.format != FORMAT:
+        return FieldRecord()
+    # Older releases called it text.
+    record.seen = [
+        msgspec.structs.replace(seen, kind="string") if seen.kind == "text" else seen
+        for seen in record.seen
+    ]
+    return record
 
 
 def _observed(lake: Lake, before: FieldRecord, now: datetime) -> FieldRecord:
@@ -117,7 +124,7 @@ def _observed(lake: Lake, before: FieldRecord, now: datetime) -> FieldRecord:
     ledgers = {hour_key(hour_of_path(entry.path)): entry for entry in _ledgers(lake, oldest, now)}
     looked = {key: set(before.looked.get(key, ())) for key in ledgers}
     versions = {key: before.ledgers[key] for key in ledgers if key in before.ledgers}
-    found = _Found(before, lake.stream)
+    found = _Found(before, lake.stream, hour_key(now))
     budget = MOST_BYTES
     for key, entry in sorted(ledgers.items()):
         if versions.get(key) == entry.etag:
@@ -156,7 +163,8 @@ def _observed(lake: Lake, before: FieldRecord, now: datetime) -> FieldRecord:
 class _Found:
     """What is known, and what new segments add to it."""
 
-    def __init__(self, before: FieldRecord, stream: Stream) -> None:
+    def __init__(self, before: FieldRecord, stream: Stream, noticed: str) -> None:
+        self._noticed = noticed
         self.seen = {seen.key: seen for seen in before.seen}
         self.since = dict(before.since)
         self.full = dict(before.full)
@@ -165,8 +173,7 @@ class _Found:
             self._fields.setdefault(seen.software, set()).add(seen.field)
         origins = stream.origins
         self._columns = (origins.software, origins.sensor) if origins else ()
-        # Always in `extra`, whatever they hold.
-        self._free = {field.name for field in stream.fields if field.kind is FieldKind.FREE}
+        self._usual = stream.usual_in_extra
 
     def look(self, data: bytes, name: str, landed: str) -> None:
         for software, sensor, extra in self._rows(data, name):
@@ -177,7 +184,7 @@ class _Found:
             if extra is None:
                 continue
             for field, value in _decode_extra(extra).items():
-                if field not in self._free:
+                if field not in self._usual:
                     self._add(software, field, value, landed, sensor)
 
     def _rows(self, data: bytes, name: str) -> Iterator[tuple[str, str, str | None]]:
@@ -188,7 +195,7 @@ class _Found:
         return zip(software, sensor, frame["extra"].to_list(), strict=True)
 
     def _add(self, software: str, field: str, value: msgspec.Raw, landed: str, sensor: str) -> None:
-        kind = _KINDS.get(bytes(memoryview(value)[:1])[0], "number")
+        kind = kind_of(bytes(value).lstrip())
         key = (software, field, kind)
         known = self.seen.get(key)
         if known is not None and known.landed <= landed:
@@ -196,11 +203,17 @@ class _Found:
         fields = self._fields.setdefault(software, set())
         if field not in fields:
             if len(fields) >= MOST_FIELDS or len(field) > _NAME:
-                self.full[software] = min(self.full.get(software, landed), landed)
+                self.full.setdefault(software, self._noticed)
                 return
             fields.add(field)
         example = bytes(value)[: 4 * _EXAMPLE].decode("utf-8", errors="replace")
-        self.seen[key] = Seen(*key, landed, visible(sensor, _NAME), visible(example, _EXAMPLE))
+        self.seen[key] = Seen(
+            *key,
+            landed,
+            visible(sensor, _NAME),
+            visible(example, _EXAMPLE),
+            known.noticed if known is not None else self._noticed,
+        )
 
 
 def _ledgers(lake: Lake, oldest: datetime, now: datetime) -> Iterable[Entry]:

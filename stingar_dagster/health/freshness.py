@@ -68,7 +68,10 @@ def latest_hour(
         "usual silence in hours": usual,
         "hours not published": len(unpublished),
     }
-    if missing > math.ceil(norms.silence_factor * usual):
+    known_hours = hour_number(due) - past[0] + 1
+    # Few hours make no pattern; but what stays away for days is told even so.
+    young = len(past) < norms.known_hours and known_hours < norms.known_for.total_seconds() / 3600
+    if missing > math.ceil(norms.silence_factor * usual) and not young:
         empty = int(landings.filter(pl.col("hour") > last["hour"])["captures"].sum())
         if empty:
             why = (
@@ -94,6 +97,12 @@ def latest_hour(
             f"published, {norms.grace.seconds // 60} minutes after the landed hour ended. Look for "
             "failed or queued runs of the publishing job, and whether Dagster's daemon runs.",
             numbers,
+        )
+    if young and missing > 0:
+        return not_enough(
+            f"{len(past)} of {norms.known_hours} hours with events, and nothing has come in since "
+            f"{at(heard)}",
+            **numbers,
         )
     if missing > 0:
         return Finding(

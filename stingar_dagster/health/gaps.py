@@ -76,15 +76,19 @@ def _gaps(source: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Numbers between a partition's runs, each gap with the hour and damage of what follows it.
 
     A hub that was deleted and made again counts from 0: what lies below everything seen so far
-    begins anew, and nothing is missing before it.
+    begins anew, and nothing is missing before it. Old captures that were put back lie there, too:
+    after them the numbers go on where they were, and nothing is told of what is that old.
     """
     chains: list[list[dict[str, Any]]] = []
-    lowest = 0
-    for run in runs:
+    lowest, highest = 0, 0
+    for n, run in enumerate(runs):
         if not chains or run["last"] < lowest:
+            if chains and not _begins_anew(runs[n:], lowest, highest):
+                continue
             chains.append([])
-            lowest = run["first"]
+            lowest, highest = run["first"], run["last"]
         chains[-1].append(run)
+        lowest, highest = min(lowest, run["first"]), max(highest, run["last"])
     gaps = []
     for chain in chains:
         reached, damaged = None, False
@@ -103,3 +107,14 @@ def _gaps(source: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if reached is None or run["last"] >= reached:
                 reached, damaged = run["last"], run["damaged"]
     return gaps
+
+
+def _begins_anew(runs: list[dict[str, Any]], lowest: int, highest: int) -> bool:
+    """Whether runs, of which the first lies below all before it, stay there until they grew."""
+    reached = -1
+    for run in runs:
+        if run["last"] >= lowest:
+            # It came from below, or goes on above what was there.
+            return bool(run["first"] <= max(highest, reached + 1))
+        reached = max(reached, run["last"])
+    return True

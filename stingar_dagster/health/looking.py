@@ -20,12 +20,13 @@ from stingar_dagster.health.findings import Finding
 from stingar_dagster.health.freshness import due_hour, latest_hour
 from stingar_dagster.health.gaps import sequence_gaps
 from stingar_dagster.health.landings import landings
-from stingar_dagster.health.quarantine import quarantine_rate, reasons_of
+from stingar_dagster.health.quarantine import quarantine_rate
 from stingar_dagster.health.silence import silent_senders
 from stingar_dagster.health.volume import volume
 from stingar_dagster.lake import backlog
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import day_of, hour_of_path
+from stingar_dagster.lake.quarantine import quarantine_reasons
 from stingar_dagster.streams import Stream
 
 
@@ -123,7 +124,7 @@ _CHECKS: Final = (
         "quarantined_events",
         "No more is refused than this stream's own baseline",
         lambda look: quarantine_rate(
-            look.landings, lambda hour: reasons_of(look.lake, hour), look.norms, look.now
+            look.landings, lambda hour: quarantine_reasons(look.lake, [hour]), look.norms, look.now
         ),
     ),
     Check(

@@ -11,17 +11,20 @@ from statistics import median
 
 
 def usual_silence(hours: Sequence[int], weeks: float) -> int:
-    """The longest silence, in whole hours, that comes about once a week.
+    """The longest silence, in whole hours, that comes once in each week.
 
-    Longer ones that came less than once a week are left out, one at least: an outage or two must
-    not make a sender that speaks every minute seem one that rests for days.
+    As many as there are whole weeks were as long or longer: so of a sender that rests at weekends
+    it is a weekend. Longer ones that came more seldom are left out, one at least: an outage or two
+    must not make a sender that speaks every minute seem one that rests for days. What was silent
+    in one weekend only is therefore not known to rest at weekends yet: two must have passed.
 
     Args:
         hours: those in which it was heard, ascending.
         weeks: that they span.
     """
     silences = sorted((after - before - 1 for before, after in pairwise(hours)), reverse=True)
-    return silences[min(max(int(weeks), 1), len(silences) - 1)] if silences else 0
+    # From its first hour to its last, each whole week has one of a weekly pattern's silences.
+    return silences[min(max(int(weeks) - 1, 1), len(silences) - 1)] if silences else 0
 
 
 def robust_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The check of quarantine: is more refused than this stream's own baseline?
 
-By landed hour, as quarantine is. Not here: why a body is refused (`cleaning.reasons`), but for the
-counts of reasons, which are read for the worst hour alone.
+By landed hour, as quarantine is. Not here: why a body is refused (`cleaning.reasons`), and how
+often for which reason (`lake.quarantine`), which is asked for the worst hour alone.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,12 @@ from stingar_dagster.health.findings import (
     plural,
 )
 from stingar_dagster.health.pace import robust_spread
-from stingar_dagster.lake.lake import Lake
-from stingar_dagster.lake.ledger import read_ledger
-from stingar_dagster.lake.segments import decode
 from stingar_dagster.safe_text import visible
 from stingar_dagster.streams.norms import Norms
 
 _WIDTH = 6.0
 """Robust standard deviations: rates of single hours scatter widely."""
 _TIMES = 3.0
-_MOST_BYTES = 32_000_000
-"""Of a landed hour's quarantine that is read for its reasons."""
 
 Reasons = Callable[[datetime], dict[str, int]]
 
@@ -109,26 +104,6 @@ def quarantine_rate(
         for hour, events, quarantined, rate in bad.iter_rows()
     ]
     return Finding(False, text, numbers, rows)
-
-
-def reasons_of(lake: Lake, hour: datetime) -> dict[str, int]:
-    """How often each reason was given in a landed hour; empty where that would be much to read."""
-    names = sorted(read_ledger(lake.store, lake.layout, hour).rejected())
-    sizes = {
-        entry.path.rsplit("/", 1)[-1]: entry.size
-        for entry in lake.store.find(lake.layout.rejected(hour, "").rstrip("/"))
-    }
-    if sum(sizes.get(name, 0) for name in names) > _MOST_BYTES:
-        return {}
-    counts: dict[str, int] = {}
-    for name in names:
-        try:
-            data = lake.store.read(lake.layout.rejected(hour, name))
-        except FileNotFoundError:
-            continue  # decoded again meanwhile
-        for reason in decode(data, {"reason": pl.String()}, name)["reason"].drop_nulls():
-            counts[reason] = counts.get(reason, 0) + 1
-    return counts
 
 
 def _most(counts: dict[str, int]) -> list[tuple[str, int]]:

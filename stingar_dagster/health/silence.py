@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from stingar_dagster.health.activity import MOST_SENDERS
 from stingar_dagster.health.findings import (
     MOST_ROWS,
     Finding,
@@ -90,12 +91,22 @@ def silent_senders(activity: pl.DataFrame, noun: str, norms: Norms, now: datetim
         f"{noun}s known too short": young,
         f"{noun}s given up": retired,
     }
+    cut = activity.filter(pl.col("left_out") > 0)
+    also = ""
+    if len(cut):
+        most = MOST_SENDERS + int(cut["left_out"].max())  # type: ignore[arg-type]
+        numbers[f"hours with too many {noun}s"] = len(cut)
+        also = (
+            f" {plural(len(cut), 'hour')} named up to {most:,} {noun}s each, of which the "
+            f"{MOST_SENDERS:,} busiest are judged: somebody invents names."
+        )
     if not known:
         oldest = max(sender.hours[-1] - sender.hours[0] + 1 for sender in senders) / 24
         days = norms.known_for.days
         return not_enough(
             f"no {noun} is known for {days} days and {norms.known_hours} hours with events yet; "
-            f"the longest known for {oldest:.1f} of {days} days",
+            f"the longest known for {oldest:.1f} of {days} days"
+            + (f".{also.rstrip('.')}" if also else ""),
             **numbers,
         )
     rows: list[dict[str, Value]] = [
@@ -113,7 +124,8 @@ def silent_senders(activity: pl.DataFrame, noun: str, norms: Norms, now: datetim
         return Finding(
             True,
             f"All {known} {noun}s with enough history are heard as often as usual"
-            + (f"; {plural(young, 'other')} are known too short to tell." if young else "."),
+            + (f"; {plural(young, 'other')} are known too short to tell." if young else ".")
+            + also,
             numbers,
         )
     first = silent[0][0]
@@ -128,7 +140,7 @@ def silent_senders(activity: pl.DataFrame, noun: str, norms: Norms, now: datetim
         text += "Most are gone at once: look first at what they share, the shipper and its network."
     else:
         text += f"See whether the {noun} and its shipper run, and tell its partner."
-    return Finding(False, text, numbers, rows)
+    return Finding(False, text + also, numbers, rows)
 
 
 def _senders(activity: pl.DataFrame) -> list[_Sender]:

@@ -72,10 +72,16 @@ MOST_MEMBERS: Final = 64
 
 _APART: Final = "\x1f"
 """Stands nowhere in JSON but inside a name, which comes last."""
-_SENT_AS: Final = {
+_KINDS: Final = {
     b'"': "string", b"{": "object", b"[": "list", b"t": "boolean", b"f": "boolean", b"n": "null",
 }  # fmt: skip
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def kind_of(value: bytes) -> str:
+    """The JSON type of a value as sent, without blanks before it: string, object, list, boolean,
+    null or number."""
+    return _KINDS.get(value[:1], "number")
 
 
 def unexpected_members(extra: str, expected: Collection[str]) -> pl.Expr:
@@ -93,7 +99,7 @@ def unexpected_members(extra: str, expected: Collection[str]) -> pl.Expr:
             if name not in usual:
                 value = bytes(raw).lstrip()
                 example = value[: LONGEST_EXAMPLE * 4].decode(errors="ignore")[:LONGEST_EXAMPLE]
-                sent_as = _SENT_AS.get(value[:1], "number")
+                sent_as = kind_of(value)
                 found.append(f"{sent_as}{_APART}{example}{_APART}{name[:LONGEST_NAME]}")
         return found[:MOST_MEMBERS]
 

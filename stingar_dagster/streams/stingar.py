@@ -20,7 +20,7 @@ from stingar_dagster.streams.expressions import (
 )
 from stingar_dagster.streams.norms import Origins
 from stingar_dagster.streams.stingar_recount import RECOUNTS
-from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream
+from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream, usual_in_extra
 from stingar_dagster.streams.tables import DailyTable, TableColumn
 
 TEXT, INTEGER, PORT = FieldKind.TEXT, FieldKind.INTEGER, FieldKind.PORT
@@ -265,8 +265,6 @@ _SEEN_COLUMNS = (
 
 _TIME_FIELDS = ("@timestamp", "timestamp", "start_time")
 _FIELDS = (*_COMMON, *_SHELL, *_PAYLOAD, *_DIONAEA, *_DETECTION, *_SHIPPER)
-_ALWAYS_IN_EXTRA = {*_TIME_FIELDS, *(item.name for item in _FIELDS if item.kind is FREE)}
-"""Of a field of changing shape, and of a time that was sent in another form, nothing follows."""
 _DECLARED_AS = {
     name: item.kind.value for item in _FIELDS for name in (item.name, *item.aliases)
 }  # fmt: skip
@@ -555,7 +553,7 @@ _TABLES = (
             .alias("declared_as"),
         ),
         where=pl.col("extra").is_not_null(),
-        explode=unexpected_members("extra", _ALWAYS_IN_EXTRA).alias("member"),
+        explode=unexpected_members("extra", usual_in_extra(_TIME_FIELDS, _FIELDS)).alias("member"),
         partial=(
             pl.len().cast(pl.Int64).alias("events"),
             part_of_member("member", "example").min().alias("example"),

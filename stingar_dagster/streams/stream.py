@@ -4,7 +4,7 @@ Here: the types a declaration is made of, and the engine's own columns that ever
 publishes. Not here: any stream's content.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -128,6 +128,11 @@ class Stream:
     def schema(self) -> dict[str, pl.DataType]:
         return {column.name: column.dtype for column in self._columns}
 
+    @property
+    def usual_in_extra(self) -> frozenset[str]:
+        """Names that `extra` holds without anything to follow; see `usual_in_extra`."""
+        return usual_in_extra(self.time_fields, self.fields)
+
     def carries(self, event_hub: str) -> bool:
         """Whether an Event Hub's captures belong to this stream."""
         return any(fnmatchcase(event_hub, pattern) for pattern in self.hubs)
@@ -143,6 +148,13 @@ class Stream:
                 yield Column(item.name, PUBLISHED_TYPE[item.kind], item.meaning)
         yield from self.derived
         yield from ENGINE_COLUMNS
+
+
+def usual_in_extra(time_fields: Iterable[str], fields: Iterable[Field]) -> frozenset[str]:
+    """The names that are no drift in `extra`: fields of changing shape, which always stand there,
+    and times, which stand there as sent where that was in another form."""
+    free = (item.name for item in fields if item.kind is FieldKind.FREE)
+    return frozenset((*time_fields, *free))
 
 
 TIME_COLUMN: Final = Column(

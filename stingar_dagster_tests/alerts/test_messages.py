@@ -80,7 +80,7 @@ def test_slack_reads_no_mention_link_or_markup_in_what_attackers_sent() -> None:
         else:
             assert "<" not in text["text"]
             assert ">" not in text["text"]
-    assert "evil.example" in json.dumps(sent)
+    assert "evil[.]example" in json.dumps(sent)
     assert "https://evil" not in json.dumps(sent)
 
 
@@ -150,3 +150,18 @@ def test_without_an_address_of_the_ui_there_is_no_link() -> None:
     assert messages.webhook(told)["problems"][0]["link"] is None
     assert "Open in Dagster" not in json.dumps(messages.slack(told))
     assert "Action.OpenUrl" not in json.dumps(messages.teams(told))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("HTTPS://Evil.example/x", "HTTPS[:]//Evil[.]example/x"),
+        ("WWW.evil.example", "WWW[.]evil[.]example"),
+        ("evil.example/x.sh", "evil[.]example/x[.]sh"),
+        ("bad.xn--p1ai", "bad[.]xn--p1ai"),
+        ("evil\u3002example", "evil[.]example"),
+        ("192.0.2.1 sent 1.5 MB. Then", "192.0.2.1 sent 1.5 MB. Then"),
+    ],
+)
+def test_names_of_hosts_are_broken_whatever_their_case(text: str, shown: str) -> None:
+    assert messages.harmless(text, 100) == shown

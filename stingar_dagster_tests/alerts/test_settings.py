@@ -2,7 +2,12 @@
 
 import pytest
 
-from stingar_dagster.alerts.settings import Security, load_alert_settings
+from stingar_dagster.alerts.settings import (
+    AlertSettings,
+    Security,
+    load_alert_settings,
+    readable_alert_settings,
+)
 from stingar_dagster.errors import SettingsError
 
 MAIL = {
@@ -54,6 +59,8 @@ def test_mail_is_encrypted_by_default_on_the_usual_port(security: str, port: int
         ({"STINGAR_ALERT_WEBHOOK": "file:///etc/hidden-word"}, "is not a web address"),
         ({"STINGAR_UI_URL": "javascript:alert(1)"}, "STINGAR_UI_URL must be like"),
         ({"STINGAR_UI_URL": "https://a:hidden-word@host"}, "STINGAR_UI_URL must be like"),
+        ({"STINGAR_UI_URL": "http://[::1"}, "STINGAR_UI_URL must be like"),
+        ({"STINGAR_UI_URL": "https://host:hidden-word"}, "STINGAR_UI_URL must be like"),
         ({"STINGAR_UI_URL": "https://host/?a=<b>"}, "STINGAR_UI_URL must be a plain"),
     ],
 )
@@ -65,3 +72,14 @@ def test_what_can_not_be_used_is_refused_in_one_line_without_secrets(
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "hidden-word" not in str(refused.value)
+
+
+def test_one_that_can_not_be_used_silences_no_other() -> None:
+    environ = MAIL | {"STINGAR_ALERT_SLACK": HOOK.replace("https", "http")}
+    settings, wrong = readable_alert_settings(environ)
+    assert settings.sinks == ("e-mail",)
+    (line,) = wrong
+    assert line.startswith("STINGAR_ALERT_SLACK must begin with https://")
+    # What was read before counts on, so that a typo in `.env` loses no message.
+    settings, _ = readable_alert_settings(environ, AlertSettings(slack=HOOK))
+    assert settings.slack == HOOK

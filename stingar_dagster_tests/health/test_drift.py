@@ -1,5 +1,7 @@
 """New and changed fields, from what segments hold beside the declared fields."""
 
+import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,7 +44,8 @@ def test_a_new_field_is_told_with_example_sensor_and_since_when(site: Site) -> N
     finding = look(site)
     assert not finding.passed
     assert (
-        "1 field changed since 2026-11-18 10:00 UTC: cowrie mqtt_topic (new, text)" in finding.text
+        "1 field changed since 2026-11-18 10:00 UTC: cowrie mqtt_topic (new, string)"
+        in finding.text
     )
     assert 'first from lab-7, such as "a/b"' in finding.text
     (row,) = finding.rows
@@ -53,7 +56,7 @@ def test_a_field_of_another_type_is_told_with_what_it_was(site: Site) -> None:
     known(site)
     land(site, TEN, {"flavour": {"of": "objects"}})
     finding = look(site)
-    assert "cowrie flavour (was text, now object)" in finding.text
+    assert "cowrie flavour (was string, now object)" in finding.text
 
 
 def test_a_declared_field_that_does_not_fit_is_told(site: Site) -> None:
@@ -89,6 +92,44 @@ def test_a_new_field_is_told_for_a_day(site: Site) -> None:
     assert not look(site).passed
     assert not look(site, NOW + 20 * HOUR).passed
     assert look(site, NOW + 26 * HOUR).passed
+
+
+def test_a_new_field_that_is_looked_at_a_day_late_is_told_from_then_on(site: Site) -> None:
+    known(site)
+    land(site, TEN, {"mqtt_topic": "a/b"})
+    # Nobody looked for 35 hours.
+    late = NOW + 35 * HOUR
+    finding = look(site, late)
+    assert not finding.passed
+    assert "1 field changed since 2026-11-18 10:00 UTC: cowrie mqtt_topic" in finding.text
+    assert not look(site, late + 20 * HOUR).passed
+    assert look(site, late + 26 * HOUR).passed
+
+
+def test_a_time_that_is_no_time_is_drift_to_neither_the_check_nor_the_daily_table(
+    site: Site,
+) -> None:
+    known(site)
+    land(site, TEN, {"flavour": "plain", "timestamp": "foo", "start_time": 7, "mqtt_topic": "a"})
+    told = {row["field"] for row in look(site).rows}
+    site.run()
+    path = site.pipeline().lake.layout.daily("daily_drift", TEN)
+    rows = [json.loads(line) for line in site.pipeline().lake.store.read(path).splitlines()]
+    assert told == {"mqtt_topic"}
+    assert {(row["field"], row["sent_as"]) for row in rows} == {
+        ("mqtt_topic", "string"),
+        ("flavour", "string"),
+    }
+
+
+def test_fields_that_an_older_release_called_text_are_known(site: Site) -> None:
+    known(site)
+    path = site.pipeline().lake.layout.health("fields.json")
+    store = site.pipeline().lake.store
+    old = store.read(path).replace(b'"kind":"string"', b'"kind":"text"')
+    store.write(path, re.sub(rb',"noticed":"[^"]*"', b"", old))
+    land(site, TEN, {"flavour": "plain"})
+    assert look(site).passed
 
 
 def test_a_fresh_lake_learns(site: Site) -> None:

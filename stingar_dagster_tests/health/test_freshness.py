@@ -55,6 +55,26 @@ def test_a_stream_that_rests_at_night_is_not_told_at_night() -> None:
     assert not judge(weeks.outage(night - 30 * HOUR)).passed
 
 
+def test_a_stream_that_rests_at_weekends_is_not_told_at_weekends() -> None:
+    saturday = NOW.replace(hour=5) - 4 * DAY
+    for now in (saturday, saturday + 24 * HOUR, saturday + 42 * HOUR):
+        weeks = Weeks.steady(now=now)
+        weeks.change(now - 40 * DAY, now + HOUR, lambda h, heard: heard if h.weekday() < 5 else {})
+        finding = judge(weeks)
+        assert finding.passed, finding.text
+        assert "this stream is silent for 2 days about once a week" in finding.text
+    wednesday = NOW
+    weeks = Weeks.steady(now=wednesday)
+    weeks.change(NOW - 40 * DAY, NOW + HOUR, lambda h, heard: heard if h.weekday() < 5 else {})
+    assert not judge(weeks.outage(NOW - 5 * DAY)).passed
+
+
+def test_two_outages_in_five_weeks_make_no_stream_that_rests() -> None:
+    weeks = Weeks.steady().outage(NOW - 20 * DAY, NOW - 15 * DAY)
+    weeks.outage(NOW - 10 * DAY, NOW - 8 * DAY)
+    assert not judge(weeks.outage(NOW - 5 * HOUR)).passed
+
+
 def test_what_landed_and_is_not_published_is_told() -> None:
     hours = [NOW.replace(hour=10, minute=0), NOW.replace(hour=11, minute=0)]
     finding = latest_hour(Weeks.steady().landings, hours, NORMS, NOW)
@@ -69,3 +89,20 @@ def test_a_fresh_lake_is_not_late() -> None:
     assert judge(just_now).learning
     first_hours = Weeks.steady(days=0.1)
     assert judge(first_hours).passed
+
+
+def test_a_stream_of_a_few_hours_is_not_late_before_three_days_have_passed() -> None:
+    first = NOW.replace(minute=0)
+    weeks = Weeks.steady(days=2 / 24)
+    weeks.outage(first - HOUR)
+    finding = judge(weeks)
+    assert finding.passed
+    assert finding.learning
+    assert finding.text.startswith("Not enough history yet: 1 of 12 hours with events, and nothing")
+    weeks.now = NOW + 3 * DAY
+    assert not judge(weeks).passed
+
+
+def test_of_a_young_stream_what_landed_and_is_not_published_is_told() -> None:
+    weeks = Weeks.steady(days=2 / 24)
+    assert not latest_hour(weeks.landings, [NOW.replace(minute=0) - HOUR], NORMS, NOW).passed

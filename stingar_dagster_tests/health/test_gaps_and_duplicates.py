@@ -63,6 +63,22 @@ def test_a_hub_that_was_made_again_counts_from_zero_and_misses_nothing() -> None
     ).passed
 
 
+def test_a_hub_that_was_made_again_may_grow_past_the_old_one() -> None:
+    old, new = landed(TEN - 3 * HOUR, [run(100, 199)]), landed(TEN - 2 * HOUR, [run(0, 89)])
+    assert gaps(old, new, landed(TEN - HOUR, [run(90, 299)])).passed
+    finding = gaps(old, new, landed(TEN - HOUR, [run(95, 299)]))
+    assert finding.numbers["missing events"] == 5
+
+
+def test_old_captures_put_back_under_new_names_make_no_gap_of_what_is_there() -> None:
+    there = landed(TEN - 2 * HOUR, [run(1000, 1999)])
+    back = landed(TEN - HOUR, [run(500, 600), run(700, 750)])
+    assert gaps(there, back, landed(TEN, [run(2000, 2999)])).passed
+    finding = gaps(there, back, landed(TEN, [run(2010, 2999)]))
+    assert "sequence numbers 2000 to 2009" in finding.text
+    assert finding.numbers["missing events"] == 10
+
+
 def test_a_late_capture_that_fills_a_gap_mends_it() -> None:
     finding = gaps(landed(TEN - HOUR, [run(0, 9), run(20, 29)]), landed(TEN, [run(10, 19)]))
     assert finding.passed

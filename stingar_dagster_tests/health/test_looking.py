@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from stingar_dagster.health.activity import _heard
+from stingar_dagster.health.activity import MOST_SENDERS, _heard
 from stingar_dagster.health.looking import Look, checks_of, findings
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.streams import STINGAR
@@ -96,8 +96,22 @@ def test_partial_aggregates_of_before_tell_when_events_were_logged(site: Site) -
     old = pl.DataFrame({"sensor": ["lab-1"], "events": [3], "first_us": [5], "last_us": [9]})
     buffer = io.BytesIO()
     old.write_parquet(buffer)
-    (entry,) = _heard(buffer.getvalue(), STINGAR.origins, "old.parquet")
-    assert (entry["first_us"], entry["last_us"]) == (5, 9)
+    (entry,), left_out = _heard(buffer.getvalue(), STINGAR.origins, "old.parquet")
+    assert (entry["first_us"], entry["last_us"], left_out) == (5, 9, 0)
+
+
+def test_of_an_hour_with_invented_names_the_busiest_senders_are_kept_and_the_rest_counted() -> None:
+    assert STINGAR.origins is not None
+    invented = 3 * MOST_SENDERS
+    names = [*(f"invented-{n}" for n in range(invented)), "lab-1"]
+    many = pl.DataFrame(
+        {"sensor": names, "events": [1] * invented + [50], "first_us": 5, "last_us": 9}
+    )
+    buffer = io.BytesIO()
+    many.write_parquet(buffer)
+    heard, left_out = _heard(buffer.getvalue(), STINGAR.origins, "many.parquet")
+    assert (len(heard), left_out) == (MOST_SENDERS, invented + 1 - MOST_SENDERS)
+    assert heard[0]["sensor"] == "lab-1"
 
 
 def test_what_landed_an_hour_ago_and_was_never_published_is_seen(site: Site) -> None:

@@ -1,5 +1,8 @@
 """Sensors that fall silent, each against its own baseline."""
 
+from datetime import timedelta
+
+import polars as pl
 import pytest
 
 from stingar_dagster.health.findings import Finding
@@ -60,6 +63,40 @@ def test_a_sensor_that_speaks_once_a_day_is_not_missed_before_it_missed_its_day(
     assert judge(weeks).passed
     assert judge(weeks.silence("lab-2", NOW - 1 * DAY)).passed
     assert not judge(weeks.silence("lab-2", NOW - 3 * DAY)).passed
+
+
+@pytest.mark.parametrize(("rests", "days"), [((5, 6), "Sat Sun"), ((6,), "Sunday")])
+@pytest.mark.parametrize("weeks_known", [2, 3, 5])
+def test_a_sensor_that_rests_every_weekend_is_not_missed_at_weekends(
+    rests: tuple[int, ...], days: str, weeks_known: int
+) -> None:
+    monday = NOW.replace(hour=0, minute=0) - 2 * DAY
+    for days_later in (4.9, 5.2, 6.0, 6.4, 6.99, 7.0):
+        now = monday + days_later * DAY + timedelta(minutes=40)
+        weeks = Weeks.steady(days=round(7 * weeks_known + days_later), now=now)
+        weeks.change(
+            now - 60 * DAY,
+            now + HOUR,
+            lambda hour, heard: {
+                k: n for k, n in heard.items() if k != "lab-2" or hour.weekday() not in rests
+            },
+        )
+        finding = judge(weeks)
+        assert finding.passed, f"{days}, on {now:%A at %H:%M}: {finding.text}"
+
+
+def test_a_sensor_that_rests_at_weekends_is_missed_when_it_stays_away_on_wednesday() -> None:
+    weeks = Weeks.steady()
+    weeks.change(
+        NOW - 40 * DAY,
+        NOW + HOUR,
+        lambda hour, heard: {k: n for k, n in heard.items() if k != "lab-2" or hour.weekday() < 5},
+    )
+    assert judge(weeks).passed
+    # From Friday evening on: a weekend and half a week.
+    finding = judge(weeks.silence("lab-2", NOW - 5 * DAY))
+    (row,) = finding.rows
+    assert (row["sensor"], row["usual silence"]) == ("lab-2", 48)
 
 
 def test_an_outage_of_everyone_blames_no_sensor() -> None:
@@ -131,3 +168,12 @@ def test_text_of_a_name_is_made_harmless() -> None:
     finding = judge(weeks)
     assert "\u202e" not in finding.text + str(finding.rows)
     assert "\\u202e" in finding.text
+
+
+def test_hours_in_which_senders_were_left_out_are_said() -> None:
+    activity = Weeks.steady().activity
+    assert "busiest" not in silent_senders(activity, "sensor", NORMS, NOW).text
+    cut = pl.when(pl.col("hour") > NOW - 3 * HOUR).then(15_000).otherwise(0)
+    finding = silent_senders(activity.with_columns(left_out=cut), "sensor", NORMS, NOW)
+    assert "3 hours named up to 20,000 sensors each, of which the 5,000 busiest" in finding.text
+    assert finding.numbers["hours with too many sensors"] == 3

@@ -135,6 +135,7 @@ class Weeks:
                 "rows": sum(entry["events"] for entry in heard),
                 "duplicates": 0,
                 "heard": heard,
+                "left_out": 0,
             }
             for hour, heard in sorted(hours.items())
         ]

@@ -1,5 +1,8 @@
 """The sensor of alerts: from Dagster's records to what a webhook gets, and no more than that."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -126,11 +129,39 @@ def run(
     )
 
 
+def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 FAILED, DONE = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
 
 
 def test_without_a_sink_there_is_no_sensor(defs: dg.Definitions) -> None:
     assert "alerts" not in {sensor.name for sensor in defs.sensors or ()}
+
+
+def test_a_typo_in_a_setting_of_alerts_stops_no_pipeline_and_shows_in_the_tick(
+    site: Site,
+) -> None:
+    made = python(
+        "from stingar_dagster.definitions import defs\n"
+        "import dagster as dg\n"
+        "sensor = next(s for s in defs.sensors if s.name == 'alerts')\n"
+        "with dg.DagsterInstance.ephemeral() as instance:\n"
+        "    context = dg.build_sensor_context(instance=instance)\n"
+        "    print(sensor.evaluate_tick(context).skip_message)\n",
+        STINGAR_ALERT_SLACK="http://hooks.example.com/hidden-word",
+    )
+    line = "STINGAR_ALERT_SLACK must begin with https://: the address itself is the password"
+    assert made.returncode == 0, made.stderr
+    assert [said for said in made.stderr.splitlines() if "STINGAR" in said] == [line]
+    assert made.stdout.strip() == f"{line}. no problem"
 
 
 def test_a_failed_check_is_told_once_each_day_and_when_it_is_over(
@@ -339,6 +370,87 @@ def test_a_sink_that_hangs_holds_up_no_tick_and_is_not_asked_twice(
     alerting._under_way["webhook"].is_done(20)
     watch.tick(MINUTE)
     assert phases(web) == ["started"]
+
+
+@pytest.mark.parametrize("keys", [("eu",), ("2026-11-18-10:00", "latest"), ("2026|eu", "2027|us")])
+def test_runs_of_other_code_on_the_instance_stop_no_alert(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance, keys: tuple[str, ...]
+) -> None:
+    from dagster._core.test_utils import create_run_for_test
+
+    tags = {ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]}
+    if len(keys) == 1:
+        tags = {PARTITION_NAME_TAG: keys[0]}
+    create_run_for_test(instance, job_name="others", status=DONE, tags=tags)
+    create_run_for_test(instance, job_name="theirs", status=FAILED, tags=tags)
+    run(instance, FAILED, "2026-11-18-10:00")
+    watch.tick()
+    watch.tick(5 * MINUTE)
+    titles = {problem["title"] for problem in told(web)}
+    assert "a run of stingar/landed_events failed (2026-11-18-10:00)" in titles
+    assert len(titles) == 2
+    create_run_for_test(instance, job_name="theirs", status=DONE, tags=tags)
+    watch.tick(MINUTE)
+    watch.tick(HOUR.total_seconds())
+    (over,) = [problem for problem in told(web) if problem["phase"] == "over"]
+    assert over["title"].startswith("a run of theirs failed")
+
+
+def test_a_check_that_is_not_declared_any_more_ends_its_problem(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance
+) -> None:
+    from stingar_dagster.alerting import alert_sensor
+    from stingar_dagster.alerts.settings import load_alert_settings
+
+    check(instance, False, "10 events were never captured")
+    watch.tick()
+    watch.tick(5 * MINUTE)
+    without = alert_sensor(load_alert_settings(), [], LEADS)
+    assert without is not None
+    watch._sensor = without
+    watch.tick(MINUTE)
+    watch.tick(HOUR.total_seconds())
+    assert phases(web) == ["started", "over"]
+    assert watch.tick(3 * DAY) == "no problem"
+    assert len(web.posted) == 2
+
+
+def test_a_clock_that_ran_ahead_for_a_while_hides_nothing_after_it(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance
+) -> None:
+    run(instance, FAILED, "2026-11-18-10:00")
+    watch.tick(3 * DAY)
+    watch.tick(5 * MINUTE)  # three days ahead, as the run's end is not
+    watch._clock.ahead = 0
+    check(instance, False, "bad")
+    run(instance, FAILED, "2026-11-18-11:00")
+    watch.tick()
+    watch.tick(5 * MINUTE)
+    assert "check:stingar/landed_events:no_sequence_gaps" in {p["key"] for p in told(web)}
+    assert "2 runs of stingar/landed_events failed" in watch.tick(MINUTE)
+
+
+def test_a_run_that_ended_by_a_clock_that_ran_ahead_hides_none_that_ends_after_it(
+    watch: Watch, web: WebSink, instance: dg.DagsterInstance
+) -> None:
+    from dagster._core.storage.runs import SqlRunStorage
+    from dagster._core.storage.runs.schema import RunsTable
+
+    watch.tick()
+    run(instance, DONE, "2026-11-18-10:00")
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    ahead = (datetime.now(UTC) + 72 * HOUR).replace(tzinfo=None)
+    with storage.connect() as connection:
+        connection.execute(RunsTable.update().values(update_timestamp=ahead))
+    run(instance, FAILED, "2026-11-18-11:00")
+    watch.tick()
+    run(instance, FAILED, "2026-11-18-12:00")
+    for _ in range(5):
+        watch.tick(MINUTE / 4)
+    watch.tick(5 * MINUTE)
+    (problem,) = told(web)
+    assert problem["failed_runs"] == 2
 
 
 def test_an_unreadable_cursor_counts_as_empty(
