@@ -211,6 +211,54 @@ def test_a_condition_that_is_none_is_refused_before_anything_is_read(
     assert lake.store.reads == []
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "dest_port = MAX(dest_port)",
+        "dest_port = 23 OR MAX(dest_port) = dest_port",
+        "dest_port = 23 AND MAX(dest_port) = dest_port",
+        "CASE WHEN dest_port = 23 THEN COUNT(*) = 1 ELSE false END",
+        "COUNT(*) > 1",
+        "FIRST(dest_port) = dest_port",
+        "sensor IN (MAX(sensor))",
+        "ROW_NUMBER() OVER (ORDER BY dest_port) = 1",
+        "SUM(dest_port IN (22, 23)) OVER (PARTITION BY sensor) > 1",
+        "dest_port > LAG(dest_port) OVER (ORDER BY dest_port)",
+        "UNNEST(urls) = 'x'",
+        "command IN (SELECT command FROM self)",
+        "EXISTS (SELECT 1)",
+        "DATE(sensor) = DATE('2022-05-19')",  # takes its format from the first value
+    ],
+)
+def test_a_condition_that_looks_at_other_events_is_refused_before_anything_is_read(
+    lake: Lake, where: str
+) -> None:
+    with pytest.raises(UsageError, match="--where") as refusal:
+        search(lake, Query(FIVE, FIVE + HOUR, where=where))
+    assert "\n" not in str(refusal.value)
+    assert isinstance(lake.store, ReadsRemembered)
+    assert lake.store.reads == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "dest_port IN (22, 23) AND NOT sensor IN ('x', 'y')",
+        "dest_port % 2 = 0 OR dest_port BETWEEN 1 AND 99",
+        'EXTRACT(HOUR FROM CAST("@timestamp" AS TIMESTAMP)) = 17',
+        "'x' = ANY(tags) OR tags IS NULL",
+        "ARRAY_LENGTH(urls) = 1 AND urls[1] ~ 'sh$'",
+        "LOWER(command) ILIKE '%WGET%' AND LENGTH(command) > 3",
+        "CASE WHEN dest_port = 22 THEN username IS NULL ELSE true END",
+        "COALESCE(username, password, 'none') = 'none'",
+        "dest_port = NULL",
+        "1 = 1",
+    ],
+)
+def test_a_condition_over_one_event_is_not_refused(lake: Lake, where: str) -> None:
+    found(lake, FIVE, FIVE + HOUR, where=where)
+
+
 def test_a_condition_that_fails_over_the_values_is_refused_in_one_line(lake: Lake) -> None:
     with pytest.raises(UsageError, match="--where") as refusal:
         found(lake, FIVE, FIVE + HOUR, where="CAST(sensor AS INTEGER) = 1")

@@ -5,7 +5,7 @@ how matches are found without reading everything (`candidates`, `presence`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, reduce
@@ -14,6 +14,7 @@ from operator import and_
 from typing import Final
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from stingar_dagster.errors import UsageError
 from stingar_dagster.safe_text import visible
@@ -38,7 +39,7 @@ class Query:
         dest_port, sensor, app, event_kind: one of these values.
         username, password: of a login attempt, exactly.
         command: text that stands in the command line, upper or lower case of ASCII letters alike.
-        where: condition in SQL over the published columns.
+        where: condition in SQL over the published columns of each event by itself.
         source: `src_ip` or `network`, as a network.
 
     Raises:
@@ -93,7 +94,8 @@ class Query:
         """Whether an event matches, but for its source, which polars has no words for.
 
         Raises:
-            UsageError: the stream has no such column, or `where` is no SQL over its columns.
+            UsageError: the stream has no such column, or `where` is no SQL condition that each
+                event fulfils or not by itself.
         """
         time = pl.col(TIME)
         # ISO 8601 with Z sorts like the times it stands for.
@@ -217,12 +219,43 @@ def _sql(where: str, stream: Stream) -> pl.Expr:
         raise _not_usable(where, error) from None
     if probe.dtypes != [pl.Boolean]:
         raise UsageError(f"--where {where!r} is not a condition: it gives no true or false")
+    if not _is_of_one_row(expression, stream):
+        raise UsageError(
+            f"--where {where!r} looks at more than one event: aggregates, window functions and "
+            "UNNEST can't be used, nor DATE without a format; each event has to match or not by "
+            "itself, such as dest_port = 22 AND event_kind = 'command'"
+        )
     return expression
+
+
+def _is_of_one_row(condition: pl.Expr, stream: Stream) -> bool:
+    """Whether a condition depends on nothing but its row.
+
+    What a search finds would otherwise depend on which lines were parsed together. Polars decides
+    it, where it counts: to a source, which reads in batches, it hands a filter only if batches
+    can't be told by it. `Expr.meta.is_row_separable` would look at the outermost operation alone,
+    and knows no schema, which `IN` needs.
+    """
+    handed: list[pl.Expr | None] = []
+
+    def source(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        handed.append(predicate)
+        yield pl.DataFrame(schema=stream.schema).select(with_columns or list(stream.schema))
+
+    # Within a CASE it is handed over whole or not at all, and not worked out beforehand.
+    whole = pl.when(pl.col(TIME) != "").then(condition).otherwise(pl.col(TIME) == "")
+    register_io_source(source, schema=stream.schema).filter(whole).collect()
+    return handed != [None]
 
 
 def _not_usable(where: str, error: pl.exceptions.PolarsError) -> UsageError:
     reason = str(error).splitlines()[0].split("; valid columns")[0]
     return UsageError(
         f"--where {where!r}: {reason}; write a SQL condition over the published "
-        "columns, such as dest_port = 22 AND event_kind = 'command'"
+        "columns of an event, without subqueries, such as dest_port = 22 AND event_kind = 'command'"
     )
