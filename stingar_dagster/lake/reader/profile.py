@@ -25,9 +25,10 @@ from stingar_dagster.streams.tables import DailyTable
 _BATCH: Final = 32_768
 """Events that are counted at once."""
 
-_MOST_BYTES: Final = 512 << 20
+_MOST_BYTES: Final = 256 << 20
 """What counts and sessions may come to. They are what the page is made of, and of a wide network
-there is about one session for every few events, so they can't be told without being held."""
+there is about one session for every few events, so they can't be told without being held. Putting
+them together takes some seven times as much."""
 
 _COUNTED: Final = {"kinds": "event_kind", "apps": "app", "user_agents": "user_agent"}
 """What is counted by itself, since no daily table has it as a row."""
