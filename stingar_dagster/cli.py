@@ -444,8 +444,15 @@ def events(
     from stingar_dagster.lake.reader.hours import last_day
     from stingar_dagster.lake.reader.query import Query
     from stingar_dagster.lake.reader.search import search
+    from stingar_dagster.streams.stingar import EVENT_KINDS
 
     _check_range(since, until)
+    for unknown in sorted(set(kind) - set(EVENT_KINDS)):
+        click.echo(
+            f"stingar: --kind {visible(unknown, 60)!r} is no kind of event; there are "
+            f"{', '.join(EVENT_KINDS)}",
+            err=True,
+        )
     lake = _pipeline().lake
     bounds = (since, until) if since and until else last_day(lake, since, until)
     if bounds is None:

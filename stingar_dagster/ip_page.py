@@ -71,7 +71,7 @@ def _head(profile: Profile) -> Iterator[Text]:
     seen = "No events."
     if profile.first_seen is not None and profile.last_seen is not None:
         count = len(profile.sources)
-        addresses = f" from {count:,} addresses" if count > 1 or "/" in profile.source else ""
+        addresses = f" from {count:,} addresses" if "/" in profile.source else ""
         seen = (
             f"{_number(profile.events, 'event')}{addresses} in "
             f"{_number(len(profile.sessions), 'session')}, first seen "

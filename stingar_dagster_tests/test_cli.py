@@ -449,6 +449,13 @@ def test_every_option_narrows_and_in_every_format(
     assert "\x1b" not in result.output
 
 
+def test_a_kind_that_there_is_not_is_told_with_those_that_there_are(done: Site) -> None:
+    result = stingar("events", *DAYS, "--kind", "comand", "--kind", "login_attempt")
+    assert "--kind 'comand' is no kind of event; there are connection, " in result.stderr
+    assert "'login_attempt'" not in result.stderr
+    assert "no kind of event" not in stingar("events", *DAYS, "--kind", "command").stderr
+
+
 def test_without_a_range_the_last_published_day_is_searched(done: Site) -> None:
     assert len(stingar("events", "--format", "json").stdout.splitlines()) == 5
     since = ("--since", "2022-05-19T18")

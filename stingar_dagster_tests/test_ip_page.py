@@ -87,3 +87,13 @@ def test_nothing_in_it_is_taken_for_markup(tmp_path_factory: pytest.TempPathFact
 def test_the_page_of_an_address_lists_no_addresses(site: Site) -> None:
     assert not any(line.startswith("Addresses") for line in shown(site, "203.0.113.1", 80))
     assert any(line.startswith("Addresses") for line in shown(site, "203.0.113.0/30", 80))
+
+
+def test_an_address_in_two_spellings_is_one_address(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    site = Site.at(tmp_path_factory.mktemp("spellings"))
+    site.put([event(NOON, src_ip=source) for source in ("203.0.113.9", "::ffff:cb00:7109")])
+    site.run()
+    told = shown(site, "203.0.113.9", 120)
+    assert any(line.startswith("2 events in 2 sessions") for line in told)

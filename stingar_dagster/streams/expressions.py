@@ -29,6 +29,12 @@ def iso_time(microseconds: pl.Expr) -> pl.Expr:
     return pl.from_epoch(microseconds, time_unit="us").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
 
 
+def microseconds(column: str) -> pl.Expr:
+    """The reverse of `iso_time`: a column of such texts as epoch microseconds (Int64)."""
+    moment = pl.col(column).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
+    return moment.dt.epoch("us")
+
+
 def of_distinct(column: str, expression: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     """An expression of one column whose values repeat, worked out once for each of them.
 

@@ -147,12 +147,14 @@ _SHIPPER = tuple(
     )
 )  # fmt: skip
 
+EVENT_KINDS = (
+    "connection", "login_attempt", "login_success", "command", "download", "exploit", "recon",
+    "alert", "other",
+)  # fmt: skip
+"""What `event_kind` may be."""
+
 _DERIVED = (
-    Column(
-        "event_kind",
-        pl.String(),
-        "connection, login_attempt, login_success, command, download, exploit, recon, alert, other",
-    ),
+    Column("event_kind", pl.String(), ", ".join(EVENT_KINDS)),
     Column("username", pl.String(), "User name of this login attempt, however the sender named it"),
     Column("password", pl.String(), "Password of this login attempt, however the sender named it"),
     Column("urls", pl.List(pl.String()), "Links in the event, also from inside commands"),

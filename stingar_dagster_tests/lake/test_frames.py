@@ -200,6 +200,7 @@ def test_tables_are_told_with_what_a_row_means() -> None:
         lambda: lake.events("2026-11-05", "2026-11-05"),
         lambda: lake.events(*RANGE, src_ip="300.1.1.1"),
         lambda: lake.events(*RANGE, where="nope = 1"),
+        lambda: lake.events(*RANGE, where="dest_port = MAX(dest_port)"),
         lambda: lake.events(*RANGE, stream="dns2"),
         lambda: lake.daily("daily_nothing", *RANGE),
         lambda: lake.quarantine("2026-11-05", "2026-11-04"),

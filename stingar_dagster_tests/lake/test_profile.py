@@ -155,6 +155,19 @@ def test_an_empty_lake_is_said_to_be_empty(site: Site) -> None:
         of(site, "300.1.1.1")
 
 
+def test_more_than_can_be_held_is_one_line_that_says_what_to_do(
+    known: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the events are cut into batches."""
+    monkeypatch.setattr("stingar_dagster.lake.reader.profile._BATCH", 4)
+    whole = of(known, "0.0.0.0/0")
+    monkeypatch.setattr("stingar_dagster.lake.reader.profile._MOST_BYTES", 2_000)
+    with pytest.raises(UsageError, match=r"0\.0\.0\.0/0: .* until 2026-11-0.* --since") as refusal:
+        of(known, "0.0.0.0/0")
+    assert "\n" not in str(refusal.value)
+    assert whole.events > of(known, MINE, until=FIRST + 6 * HOUR).events == 12
+
+
 # ---- what the daily tables rule out
 
 

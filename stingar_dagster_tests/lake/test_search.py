@@ -2,6 +2,7 @@
 takes. A plain twin, one line after the other, says what must come out."""
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -19,7 +20,7 @@ from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.reader.candidates import candidates, needles_of
 from stingar_dagster.lake.reader.hours import last_day, published_hours, read_ahead
 from stingar_dagster.lake.reader.query import Query
-from stingar_dagster.lake.reader.search import Found, search
+from stingar_dagster.lake.reader.search import Found, hours_to_read, search
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, Site, event
@@ -133,6 +134,28 @@ def test_a_mapped_address_means_the_one_that_events_have(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    ["::ffff:cb00:7109", "0:0:0:0:0:FFFF:203.0.113.9", "0000::FfFf:CB00:7109", "203.0.113.9"],
+)
+def test_a_mapped_address_is_found_however_an_event_spells_it(tmp_path: Path, written: str) -> None:
+    """In its hours, and by the day's table of sources, which rules the other hours out."""
+    site = Site.at(tmp_path)
+    others = [event(FIVE - hour * HOUR, src_ip="198.51.100.1") for hour in range(8)]
+    site.put([*others, event(FIVE + MILLISECOND, src_ip=written)], start=FIVE + HOUR)
+    site.run()
+    lake = site.pipeline().lake
+    day = (FIVE - 17 * HOUR, FIVE + 7 * HOUR)
+    for asked in (written, "203.0.113.9", "::ffff:203.0.113.9", "::FFFF:cb00:7109"):
+        assert len(found(lake, *day, src_ip=asked)) == 1
+        _, hours = hours_to_read(lake, Query(*day, src_ip=asked))
+        assert [hour.start for hour in hours] == [FIVE]
+    for network in ("203.0.113.0/24", "::ffff:203.0.113.0/120", "::ffff:cb00:0/112"):
+        assert len(found(lake, *day, network=network)) == 1
+    assert len(found(lake, *day, network="::ffff:0:0/96")) == 9
+    assert found(lake, *day, network="::/64") == []
+
+
+@pytest.mark.parametrize(
     ("network", "hits"),
     [
         ("198.51.100.0/30", 4),
@@ -209,6 +232,55 @@ def test_a_condition_that_is_none_is_refused_before_anything_is_read(
     assert "\n" not in str(refusal.value)
     assert isinstance(lake.store, ReadsRemembered)
     assert lake.store.reads == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "dest_port = MAX(dest_port)",
+        "dest_port = 23 OR MAX(dest_port) = dest_port",
+        "dest_port = 23 AND MAX(dest_port) = dest_port",
+        "CASE WHEN dest_port = 23 THEN COUNT(*) = 1 ELSE false END",
+        "COUNT(*) > 1",
+        "FIRST(dest_port) = dest_port",
+        "sensor IN (MAX(sensor))",
+        "ROW_NUMBER() OVER (ORDER BY dest_port) = 1",
+        "SUM(dest_port IN (22, 23)) OVER (PARTITION BY sensor) > 1",
+        "dest_port > LAG(dest_port) OVER (ORDER BY dest_port)",
+        "UNNEST(urls) = 'x'",
+        "command IN (SELECT command FROM self)",
+        "EXISTS (SELECT 1)",
+        "DATE(sensor) = DATE('2022-05-19')",  # takes its format from the first value
+        "dest_port = NULL",  # never true; meant is IS NULL
+    ],
+)
+def test_a_condition_that_looks_at_other_events_is_refused_before_anything_is_read(
+    lake: Lake, where: str
+) -> None:
+    with pytest.raises(UsageError, match="--where") as refusal:
+        search(lake, Query(FIVE, FIVE + HOUR, where=where))
+    assert "\n" not in str(refusal.value)
+    assert isinstance(lake.store, ReadsRemembered)
+    assert lake.store.reads == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "dest_port IN (22, 23) AND NOT sensor IN ('x', 'y')",
+        "dest_port % 2 = 0 OR dest_port BETWEEN 1 AND 99",
+        "SUBSTR(\"@timestamp\", 12, 2) = '17'",
+        "DATE(\"@timestamp\", '%Y-%m-%dT%H:%M:%S%.3fZ') < DATE('2022-05-20', '%Y-%m-%d')",
+        "'x' = ANY(tags) OR tags IS NULL",
+        "ARRAY_LENGTH(urls) = 1 AND urls[1] ~ 'sh$'",
+        "LOWER(command) ILIKE '%WGET%' AND LENGTH(command) > 3",
+        "CASE WHEN dest_port = 22 THEN username IS NULL ELSE true END",
+        "COALESCE(username, password, 'none') = 'none'",
+        "1 = 1",
+    ],
+)
+def test_a_condition_over_one_event_is_not_refused(lake: Lake, where: str) -> None:
+    found(lake, FIVE, FIVE + HOUR, where=where)
 
 
 def test_a_condition_that_fails_over_the_values_is_refused_in_one_line(lake: Lake) -> None:
@@ -301,7 +373,18 @@ NASTY = st.text(max_size=4) | st.sampled_from(
      '","sensor":"lab-1', '"src_ip":"192.0.2.7"', "\U0001f600", "\u212a", "k", "\u0130", "i"]
 )  # fmt: skip
 SOURCES = st.sampled_from(
-    ["192.0.2.7", "192.0.2.70", "192.0.2.8", "2001:db8::7", "2001:DB8:0::7", "not an address", ""]
+    [
+        "192.0.2.7",
+        "192.0.2.70",
+        "192.0.2.8",
+        "2001:db8::7",
+        "2001:DB8:0::7",
+        "not an address",
+        "",
+        "::ffff:c000:207",
+        "0:0:0:0:0:FFFF:192.0.2.7",
+        "0.0.2.7",
+    ]
 )
 ROW = st.fixed_dictionaries(
     {
@@ -339,7 +422,9 @@ def lower(text: str) -> str:
 
 def is_in(address: str | None, network: str) -> bool:
     try:
-        return address is not None and ip_address(address) in ip_network(network, strict=False)
+        parsed = ip_address(address or "")
+        mapped = parsed.ipv4_mapped if parsed.version == 6 else None
+        return (mapped or parsed) in ip_network(network, strict=False)
     except ValueError:
         return False
 
@@ -427,3 +512,26 @@ def test_lines_that_can_not_match_are_not_parsed(scratch: Lake) -> None:
     assert candidates(b"".join(lines), some) == b"".join(lines[6:8])
     several = Query(FIVE, FIVE + HOUR, dest_port=(22,), network="192.0.2.0/24")
     assert candidates(b"".join(lines), several) == b""
+
+
+def test_text_is_looked_for_in_pieces_of_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        b'{"command":"%s"}\n' % (b"x" * n + (b"WGET" if n % 9 == 0 else b"")) for n in range(99)
+    ]
+    data, asked = b"".join(lines), Query(FIVE, FIVE + HOUR, command="wget")
+    for piece in (1, 7, 50, 1000, 1 << 20):
+        monkeypatch.setattr("stingar_dagster.lake.reader.candidates._PIECE", piece)
+        assert candidates(data, asked) == b"".join(lines[::9])
+        assert candidates(data[:-1], asked) == b"".join(lines[::9])
+
+
+def test_a_search_for_text_holds_no_second_copy_of_the_object() -> None:
+    line = b'{"command":"%s"}\n' % (b"A" * 1000)
+    data, asked = line * 40_000, Query(FIVE, FIVE + HOUR, command="wget")
+    tracemalloc.start()
+    try:
+        assert candidates(data, asked) == b""
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(data) / 2

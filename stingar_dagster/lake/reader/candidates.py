@@ -16,6 +16,12 @@ from stingar_dagster.lake.reader.query import SOURCE, Network, Query, lies_in
 
 _ESCAPED: Final = frozenset('"\\\x7f') | frozenset(map(chr, range(0x20)))
 
+_MAPPED_BEGINS: Final = ":0"
+"""Every spelling of an IPv4-mapped address begins with one of these: its first group is 0."""
+
+_PIECE: Final = 4 << 20
+"""Bytes of an object of which a lower-case copy is made at once."""
+
 _ALL_OF: Final = 0.5
 """Where more than this share of an hour's bytes may match, nothing is picked out of it."""
 
@@ -36,8 +42,7 @@ def candidates(data: bytes, query: Query) -> bytes:
         options.append(_of_source(data, query.source))
     text = _longest_plain(query.command or "").lower()
     if text:
-        # Only ASCII letters change, which no part of another character is.
-        options.append(_Sought(data.lower(), [text]))
+        options.append(_Sought(data, [text], any_case=True))
     if not options:
         return data
     # The rarest of what must be there decides which lines are looked at.
@@ -71,43 +76,69 @@ class _Sought:
         data: an object's bytes.
         needles: a few texts.
         known: where they stand, if that is known already.
+        any_case: whether ASCII letters of the object may be upper case where the needles, which
+            have none, are lower.
     """
 
     def __init__(
-        self, data: bytes, needles: Sequence[bytes], known: list[int] | None = None
+        self,
+        data: bytes,
+        needles: Sequence[bytes],
+        known: list[int] | None = None,
+        *,
+        any_case: bool = False,
     ) -> None:
         self._data = data
         self._needles = needles
         self._known = known
+        self._any_case = any_case
 
     def count(self) -> int:
         if self._known is not None:
             return len(self._known)
-        return sum(map(self._data.count, self._needles))
+        return sum(piece.count(needle) for _, piece in self._pieces() for needle in self._needles)
 
     def places(self) -> Iterator[int]:
         """Where any of them stands, in order."""
         if self._known is not None:
-            return iter(self._known)
-        return merge(*(self._places(needle) for needle in self._needles))
+            yield from self._known
+            return
+        for start, piece in self._pieces():
+            for place in merge(*(_places(piece, needle) for needle in self._needles)):
+                yield start + place
 
-    def _places(self, needle: bytes) -> Iterator[int]:
-        place = self._data.find(needle)
-        while place >= 0:
-            yield place
-            place = self._data.find(needle, place + 1)
+    def _pieces(self) -> Iterator[tuple[int, bytes]]:
+        """The object in pieces of whole lines, with where each begins."""
+        if not self._any_case:
+            yield 0, self._data
+            return
+        start = 0
+        while start < len(self._data):
+            end = self._data.find(b"\n", start + _PIECE) + 1 or len(self._data)
+            # Only ASCII letters change, which no part of another character is.
+            yield start, self._data[start:end].lower()
+            start = end
+
+
+def _places(data: bytes, needle: bytes) -> Iterator[int]:
+    place = data.find(needle)
+    while place >= 0:
+        yield place
+        place = data.find(needle, place + 1)
 
 
 def _of_source(data: bytes, network: Network) -> _Sought:
     """Where the addresses of a network stand as sources."""
     if network.version == 4 and network.prefixlen == network.max_prefixlen:
-        return _Sought(data, needles_of(SOURCE, [str(network.network_address)]))
+        mapped = [f'"{SOURCE}":"{first}'.encode() for first in _MAPPED_BEGINS]
+        return _Sought(data, [*needles_of(SOURCE, [str(network.network_address)]), *mapped])
     # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
     octets = str(network.network_address).split(".")[: network.prefixlen // 8]
     known = "".join(f"{octet}." for octet in octets) if network.version == 4 else ""
-    pattern = f'"{SOURCE}":"({re.escape(known)}[^"\\\\]*)"'.encode()
+    begins = f"(?:{re.escape(known)}|[{_MAPPED_BEGINS}])" if known else ""
+    pattern = f'"{SOURCE}":"({begins}[^"\\\\]*)"'.encode()
     inside: dict[bytes, bool] = {}
-    places = []
+    places: list[int] = []
     for match in re.finditer(pattern, data):
         written = match[1]
         if written not in inside:

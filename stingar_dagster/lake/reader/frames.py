@@ -28,11 +28,11 @@ from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import hour_of_path, parse_hour
 from stingar_dagster.lake.quarantine import SCHEMA as _QUARANTINE
-from stingar_dagster.lake.reader.hours import DAY, HOUR
+from stingar_dagster.lake.reader.hours import DAY, HOUR, read_if_there
 from stingar_dagster.lake.reader.query import Query, utc
 from stingar_dagster.lake.reader.search import hours_to_read, matches
 from stingar_dagster.settings import load_settings
-from stingar_dagster.storage import Entry, open_store
+from stingar_dagster.storage import open_store
 from stingar_dagster.streams import STREAMS, Stream
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def daily(
         for entry in lake.store.find(lake.layout.all_of_daily(table)):
             day = parse_hour(f"{entry.path.rsplit('date=', 1)[1][:10]}T00")
             if day + DAY > query.since and day < query.until:
-                yield pl.lit(day.date()).alias("date"), _read(lake, entry)
+                yield pl.lit(day.date()).alias("date"), read_if_there(lake, entry)
 
     return _lines({"date": pl.Date()} | schema, schema, days, table)
 
@@ -167,7 +167,7 @@ def quarantine(
         for entry in lake.store.find(lake.layout.all_quarantine):
             hour = hour_of_path(entry.path)
             if hour + HOUR > query.since and hour < query.until:
-                yield pl.lit(hour, dtype=hour_type).alias("landed_hour"), _read(lake, entry)
+                yield pl.lit(hour, dtype=hour_type).alias("landed_hour"), read_if_there(lake, entry)
 
     return _lines({"landed_hour": hour_type} | _QUARANTINE, _QUARANTINE, hours, "quarantine")
 
@@ -317,10 +317,3 @@ def _head(frames: Iterable[pl.DataFrame], n_rows: int | None) -> Iterator[pl.Dat
         yield frame
         if left == 0:
             return
-
-
-def _read(lake: Lake, entry: Entry) -> bytes:
-    try:
-        return lake.store.read(entry.path)
-    except FileNotFoundError:  # replaced by nothing since it was listed
-        return b""

@@ -108,7 +108,7 @@ def read_ahead(
                 not waiting
                 or (len(waiting) < _AHEAD and held + upcoming.object.size <= _AHEAD_BYTES)
             ):
-                waiting.append((upcoming, pool.submit(_read, lake, upcoming)))
+                waiting.append((upcoming, pool.submit(read_if_there, lake, upcoming.object)))
                 held += upcoming.object.size
                 upcoming = next(rest, None)
             hour, read = waiting.popleft()
@@ -119,8 +119,9 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(lake: Lake, hour: PublishedHour) -> bytes:
+def read_if_there(lake: Lake, entry: Entry) -> bytes:
+    """An object's bytes; nothing where it went away since it was listed."""
     try:
-        return lake.store.read(hour.object.path)
+        return lake.store.read(entry.path)
     except FileNotFoundError:
         return b""

@@ -12,15 +12,23 @@ from typing import Any, Final
 
 import polars as pl
 
+from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.reader import sessions
 from stingar_dagster.lake.reader.hours import PublishedHour
 from stingar_dagster.lake.reader.query import TIME, Query, parse_source, stamp
 from stingar_dagster.lake.reader.search import hours_to_read, matches
+from stingar_dagster.safe_text import visible
+from stingar_dagster.streams.expressions import microseconds
 from stingar_dagster.streams.tables import DailyTable
 
 _BATCH: Final = 32_768
-"""Events that are counted at once: bounds memory where a source is never silent."""
+"""Events that are counted at once."""
+
+_MOST_BYTES: Final = 256 << 20
+"""What counts and sessions may come to. They are what the page is made of, and of a wide network
+there is about one session for every few events, so they can't be told without being held. Putting
+them together takes some seven times as much."""
 
 _COUNTED: Final = {"kinds": "event_kind", "apps": "app", "user_agents": "user_agent"}
 """What is counted by itself, since no daily table has it as a row."""
@@ -135,7 +143,8 @@ def profile(
         progress: told of hours read and to be read.
 
     Raises:
-        UsageError: `source` is neither an address nor a network.
+        UsageError: `source` is neither an address nor a network; or so much is known of it that
+            its sessions can't be held.
     """
     network = parse_source(source)
     query = Query(since or _EVER[0], until or _EVER[1], network=str(network))
@@ -145,7 +154,9 @@ def profile(
     for found in matches(lake, hours, query, condition, gathered.columns):
         gathered.add(found.events)
         progress(found.done, found.total)
+        _check_size(source, gathered)
     gathered.flush()
+    _check_size(source, gathered)
     starts = [hour.start for hour in published]
     coverage = Coverage(
         hours=len(published),
@@ -189,6 +200,8 @@ class _Gathered:
         self._sessions: list[pl.DataFrame] = []
         self.first: datetime | None = None
         self.last: datetime | None = None
+        self.size = 0
+        """Bytes held of counts and sessions."""
 
     def add(self, events: pl.DataFrame) -> None:
         """Events that follow those before in time."""
@@ -207,17 +220,22 @@ class _Gathered:
         elif self._days:
             return
         timed = events.with_columns(
-            _microseconds(TIME).alias("time_us"), _microseconds("enqueued_at").alias("enqueued_us")
+            microseconds(TIME).alias("time_us"), microseconds("enqueued_at").alias("enqueued_us")
         )
         for name, table in self._tables.items():
-            self._partials[name].append(table.partials(timed))
+            self._partials[name].append(self._held(table.partials(timed)))
         for name, column in _COUNTED.items():
             present = events.filter(pl.col(column).is_not_null())
             counted = present.group_by(column).agg(pl.len().cast(pl.Int64()).alias("events"))
-            self._counts[name].append(counted)
+            self._counts[name].append(self._held(counted))
         by_day = events.group_by(pl.col(TIME).str.head(10).alias("date"))
         self._days.append(by_day.agg(pl.len().cast(pl.Int64()).alias("events")))
-        self._sessions.append(sessions.joined(sessions.parts(events.lazy())).collect())
+        of_batch = sessions.joined(sessions.parts(events.lazy())).collect()
+        self._sessions.append(self._held(of_batch))
+
+    def _held(self, frame: pl.DataFrame) -> pl.DataFrame:
+        self.size += int(frame.estimated_size())
+        return frame
 
     def table(self, name: str) -> pl.DataFrame:
         return self._tables[name].merge(pl.concat(self._partials[name]))
@@ -233,6 +251,15 @@ class _Gathered:
     def sessions(self) -> pl.DataFrame:
         parts = pl.concat(self._sessions).lazy()
         return sessions.finished(sessions.joined(parts)).collect()
+
+
+def _check_size(source: str, gathered: _Gathered) -> None:
+    if gathered.size > _MOST_BYTES:
+        raise UsageError(
+            f"{visible(source, 60)}: too much is known of it for one page: what it did until "
+            f"{gathered.last:%Y-%m-%dT%H:%M} comes to more than {_MOST_BYTES >> 20} MB of counts "
+            "and sessions; ask for a smaller network, or for a range with --since and --until"
+        )
 
 
 def _every_day(days: pl.DataFrame, published: list[PublishedHour]) -> pl.DataFrame:
@@ -256,11 +283,6 @@ def _every_day(days: pl.DataFrame, published: list[PublishedHour]) -> pl.DataFra
             pl.col("events", "published_hours").fill_null(0),
         )
     )
-
-
-def _microseconds(name: str) -> pl.Expr:
-    moment = pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
-    return moment.dt.epoch("us")
 
 
 def _text(time: datetime | None) -> str | None:

@@ -5,15 +5,23 @@ how matches are found without reading everything (`candidates`, `presence`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, reduce
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)  # fmt: skip
 from operator import and_
 from typing import Final
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from stingar_dagster.errors import UsageError
 from stingar_dagster.safe_text import visible
@@ -24,6 +32,7 @@ Network = IPv4Network | IPv6Network
 SOURCE: Final = "src_ip"
 TIME: Final = "@timestamp"
 
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -38,7 +47,7 @@ class Query:
         dest_port, sensor, app, event_kind: one of these values.
         username, password: of a login attempt, exactly.
         command: text that stands in the command line, upper or lower case of ASCII letters alike.
-        where: condition in SQL over the published columns.
+        where: condition in SQL over the published columns of each event by itself.
         source: `src_ip` or `network`, as a network.
 
     Raises:
@@ -93,7 +102,8 @@ class Query:
         """Whether an event matches, but for its source, which polars has no words for.
 
         Raises:
-            UsageError: the stream has no such column, or `where` is no SQL over its columns.
+            UsageError: the stream has no such column, or `where` is no SQL condition that each
+                event fulfils or not by itself.
         """
         time = pl.col(TIME)
         # ISO 8601 with Z sorts like the times it stands for.
@@ -133,8 +143,8 @@ def parse_source(text: str, *, address: bool = False) -> Network:
     """An address or a network (CIDR), as a network.
 
     Args:
-        text: IPv4 or IPv6; an IPv4-mapped address (RFC 4291, 2.5.5.2) means the IPv4 one, as
-            events have it.
+        text: IPv4 or IPv6; an IPv4-mapped address or network (RFC 4291, 2.5.5.2) means the IPv4
+            one.
         address: whether only a single address will do.
 
     Raises:
@@ -143,20 +153,26 @@ def parse_source(text: str, *, address: bool = False) -> Network:
     told = visible(text, 60)
     try:
         if "/" not in text:
-            one = ip_address(text.strip())
-            mapped = one.ipv4_mapped if isinstance(one, IPv6Address) else None
-            return ip_network(mapped or one)
+            return ip_network(_unmapped(ip_address(text.strip())))
         if address:
             raise UsageError(f"{told!r} is a network, not an address; ask for it as a network")
-        return ip_network(text.strip(), strict=False)
+        network = ip_network(text.strip(), strict=False)
     except ValueError:
         wanted = "an IPv4 or IPv6 address" if address else "an address or a network"
         example = "203.0.113.9 or 2001:db8::7" + ("" if address else ", or 203.0.113.0/24")
         raise UsageError(f"{told!r} is not {wanted}; write it like {example}") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        first = _unmapped(network.network_address)
+        return ip_network(f"{first}/{network.prefixlen - _MAPPED.prefixlen}")
+    return network
 
 
 def lies_in(address: str | None, network: Network) -> bool:
-    """Whether an event's source address lies in a network; text that is no address never does."""
+    """Whether an event's source address, in any spelling, lies in a network.
+
+    Text that is no address never does. An IPv4-mapped address lies where its IPv4 address does:
+    cleaning folds the usual spelling alone, `::ffff:203.0.113.9`.
+    """
     parsed = None if address is None else _parsed(address)
     return parsed is not None and parsed in network
 
@@ -180,11 +196,17 @@ def stamp(time: datetime) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _parsed(address: str) -> object:
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(address)
+        return _unmapped(ip_address(address))
     except ValueError:
         return None
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv4-mapped one means; any other as it is."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def _check_text(name: str, value: str | int | None) -> None:
@@ -217,12 +239,43 @@ def _sql(where: str, stream: Stream) -> pl.Expr:
         raise _not_usable(where, error) from None
     if probe.dtypes != [pl.Boolean]:
         raise UsageError(f"--where {where!r} is not a condition: it gives no true or false")
+    if not _is_of_one_row(expression, stream):
+        raise UsageError(
+            f"--where {where!r} looks at more than one event: aggregates, window functions and "
+            "UNNEST can't be used, nor DATE without a format, nor = NULL for IS NULL; each event "
+            "has to match or not by itself, such as dest_port = 22 AND event_kind = 'command'"
+        )
     return expression
+
+
+def _is_of_one_row(condition: pl.Expr, stream: Stream) -> bool:
+    """Whether a condition depends on nothing but its row.
+
+    What a search finds would otherwise depend on which lines were parsed together. Polars decides
+    it, where it counts: to a source, which reads in batches, it hands a filter only if batches
+    can't be told by it. `Expr.meta.is_row_separable` would look at the outermost operation alone,
+    and knows no schema, which `IN` needs.
+    """
+    handed: list[pl.Expr | None] = []
+
+    def source(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        handed.append(predicate)
+        yield pl.DataFrame(schema=stream.schema).select(with_columns or list(stream.schema))
+
+    # Within a CASE it is handed over whole or not at all, and not worked out beforehand.
+    whole = pl.when(pl.col(TIME) != "").then(condition).otherwise(pl.col(TIME) == "")
+    register_io_source(source, schema=stream.schema).filter(whole).collect()
+    return all(predicate is not None for predicate in handed)
 
 
 def _not_usable(where: str, error: pl.exceptions.PolarsError) -> UsageError:
     reason = str(error).splitlines()[0].split("; valid columns")[0]
     return UsageError(
         f"--where {where!r}: {reason}; write a SQL condition over the published "
-        "columns, such as dest_port = 22 AND event_kind = 'command'"
+        "columns of an event, without subqueries, such as dest_port = 22 AND event_kind = 'command'"
     )

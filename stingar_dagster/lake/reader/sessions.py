@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from stingar_dagster.streams.expressions import iso_time
+from stingar_dagster.streams.expressions import iso_time, microseconds
 from stingar_dagster.streams.stingar import ENTERED, TRIES
 from stingar_dagster.streams.stream import Column
 
@@ -73,7 +73,7 @@ def sessions(events: pl.LazyFrame, gap: timedelta = GAP) -> pl.LazyFrame:
 
 def parts(events: pl.LazyFrame) -> pl.LazyFrame:
     """Each event as a session of its own, to be joined."""
-    time_us = _microseconds("@timestamp")
+    time_us = microseconds("@timestamp")
     succeeded = pl.col("event_kind") == "login_success"
     tried = TRIES & pl.any_horizontal(pl.col("username", "password").is_not_null())
     return events.select(
@@ -141,8 +141,3 @@ def _items(name: str) -> pl.Expr:
 
 def _list_where(condition: pl.Expr, value: pl.Expr) -> pl.Expr:
     return pl.when(condition).then(pl.concat_list(value))
-
-
-def _microseconds(name: str) -> pl.Expr:
-    moment = pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
-    return moment.dt.epoch("us")
