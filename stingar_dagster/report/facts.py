@@ -186,7 +186,10 @@ class Trust:
         if not self.silent:
             return Finding(True, "every sensor of the last seven days sent something")
         so_far = "" if self.is_over else " so far"
-        return Finding(False, f"{_count(len(self.silent), 'sensor')} sent nothing{so_far}")
+        # A day that is not over may still bring them.
+        return Finding(
+            not self.is_over, f"{_count(len(self.silent), 'sensor')} sent nothing{so_far}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """A day's report in the lake: made after the day's tables, replaced whole, with its digest.
 
 A report depends on its own day and, by their digests, on days before it; its record names all of
-it (`lake.daily.report_sources`), so any change asks for it. A digest depends on its own day's tables
-alone: however days are ordered, once each was made no digest changes any more, and reports that are
-made after that are final. Not here: what it says (`facts`) and how it looks (`page`).
+it (`lake.daily.report_sources`), so any change asks for it. A digest depends on its own day's
+tables alone: however days are ordered, once each was made no digest changes any more, and reports
+that are made after that are final. Not here: what it says (`facts`) and how it looks (`page`).
 """
 
 from datetime import datetime
