@@ -352,6 +352,12 @@ def test_of_a_day_without_anything_there_is_no_report(site: Site) -> None:
     assert b"Nothing is known of this day." in page(facts(site))
 
 
+def test_the_first_days_of_the_calendar_have_a_report(site: Site) -> None:
+    put(site, DAY, event(DAY))
+    site.run()
+    assert facts(site, datetime(1, 1, 5, tzinfo=UTC)).looked_back == 0
+
+
 def test_what_is_missing_is_left_out(site: Site) -> None:
     put(site, DAY, login(DAY, "one"), command(DAY, "ls"))
     site.run()
