@@ -63,6 +63,9 @@ def run(work: Outstanding, dagster: dg.DagsterInstance, progress: Progress) -> O
     runner.outcome.published = runner.step("publish", changed, partitions.HOUR, _HOURS_A_RUN)
     pending = work.days((*work.landed, *changed))
     runner.outcome.rolled = runner.step("roll", pending, partitions.DAY, _DAYS_A_RUN)
+    # What days look like now may change the reports of days that follow them; theirs change none.
+    later = [] if runner.outcome.failures or not pending else work.days(())
+    runner.outcome.rolled += runner.step("roll", later, partitions.DAY, _DAYS_A_RUN)
     return runner.outcome
 
 

@@ -21,7 +21,7 @@ from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import QuarantineLine
 from stingar_dagster.lake.schema import duckdb_type
 from stingar_dagster.report import pictures
-from stingar_dagster.report.history import NUMBERS, kept_digest
+from stingar_dagster.report.history import NUMBERS, kept_numbers
 from stingar_dagster.streams.lineage import CAPTURED, event_sources, table_sources
 from stingar_dagster.streams.stream import Column, Stream
 from stingar_dagster.streams.tables import DailyTable, TableColumn
@@ -104,8 +104,7 @@ def of_event_hour(lake: Lake, path: str, record: Record, *, with_rows: bool) -> 
 
 def of_report(lake: Lake, day: datetime) -> Metadata:
     """The day's numbers, which the UI draws over time."""
-    digest = kept_digest(lake, day)
-    numbers = digest.numbers if digest is not None else {}
+    numbers = kept_numbers(lake, day)
     return {NUMBERS[name][1].lower(): number for name, number in numbers.items() if name in NUMBERS}
 
 

@@ -9,11 +9,14 @@ from datetime import datetime
 
 from stingar_dagster.capture.discovery import Capture
 from stingar_dagster.lake.daily import (
+    REACH,
     REPORT,
     hour_records,
-    quarantined_on,
+    kept_digests,
+    ledgers_of,
+    quarantined_in,
+    report_sources,
     sources_of_day,
-    sources_of_report,
     table_records,
 )
 from stingar_dagster.lake.lake import Lake, in_parallel
@@ -89,15 +92,18 @@ def landed_behind(pending: dict[datetime, str]) -> set[datetime]:
 def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str]:
     """Days of which a daily table or the report does not show the published hours.
 
-    A report is not held against the days before it: it is made again with its own day.
+    A report is held against all that it depends on, the digests of days before it included; so a
+    change of one day can make later days pending, of which nothing but the report then changes.
 
     Returns:
         a text for each day that changes with what its tables should be made from.
     """
     pending = {}
-    for day in sorted(set(days)):
-        hours = hour_records(lake, day)
-        quarantined = quarantined_on(lake, day)
+    listed = sorted(set(days))
+    digests = kept_digests(lake) if listed else {}
+    for day in listed:
+        hours, ledgers = hour_records(lake, day), ledgers_of(lake, day)
+        quarantined = quarantined_in(ledgers)
         records = table_records(lake, day)
         for table in lake.stream.tables:
             expected = sources_of_day(table, hours, quarantined if table.quarantine_column else 0)
@@ -106,9 +112,11 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
                 pending[day] = " ".join(expected)
                 break
         else:
-            expected = sources_of_report(records, hours)
+            expected = report_sources(lake, day, hours, ledgers, digests).names
             record = read_record(lake.store, lake.layout.day_record(REPORT, day))
-            if (record.made_from if record else ()) != expected:
+            made_from = record.made_from if record else ()
+            lost = bool(made_from) and any((part, day) not in digests for part in REACH)
+            if made_from != expected or lost:
                 pending[day] = " ".join(expected)
     return pending
 

@@ -4,7 +4,8 @@ Not here: what tables there are and how they merge (`streams`), and what a repor
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -13,16 +14,24 @@ import polars as pl
 
 from stingar_dagster.lake.hours import read_hour, slices_of, table_events
 from stingar_dagster.lake.lake import Lake, in_parallel
-from stingar_dagster.lake.layout import hour_key, hour_of_path
+from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
+from stingar_dagster.lake.quarantine import quarantine_reasons
 from stingar_dagster.lake.segments import complete, read_frame
 from stingar_dagster.streams.tables import DailyTable
 
 REPORT: Final = "daily_report"
 """Stands beside the daily tables where a day's parts are named."""
+
+REPORT_FORM: Final = "form 1"
+"""Of what a report says and how: raised with every release that changes it, so that reports are
+made again and none is held against bytes that an earlier release made."""
+
+REACH: Final = {"numbers": timedelta(days=7), "seen": timedelta(days=30)}
+"""How far a report looks back, by the part of a day's digest."""
 
 
 def publish_daily(lake: Lake, day: datetime, tables: tuple[str, ...]) -> dict[str, Record]:
@@ -132,8 +141,11 @@ def hour_records(lake: Lake, day: datetime) -> dict[datetime, Record]:
 
 def quarantined_on(lake: Lake, day: datetime) -> int:
     """How many events of the day's landed hours were quarantined."""
-    ledgers = ledgers_of(lake, day).values()
-    return sum(line.quarantined for ledger in ledgers for line in ledger.lines.values())
+    return quarantined_in(ledgers_of(lake, day))
+
+
+def quarantined_in(ledgers: Mapping[datetime, Ledger]) -> int:
+    return sum(line.quarantined for ledger in ledgers.values() for line in ledger.lines.values())
 
 
 def ledgers_of(lake: Lake, day: datetime) -> dict[datetime, Ledger]:
@@ -154,18 +166,94 @@ def table_records(lake: Lake, day: datetime) -> dict[str, Record | None]:
     return dict(zip(names, records, strict=True))
 
 
-def sources_of_report(
-    tables: Mapping[str, Record | None], hours: Mapping[datetime, Record]
-) -> tuple[str, ...]:
-    """What asks for a day's report to be made again: its tables, and duplicates in its hours.
+def kept_digests(lake: Lake) -> dict[tuple[str, datetime], str]:
+    """The versions of what is kept of days for later reports, by part and day."""
+    entries = lake.store.find(lake.layout.digests)
+    return {
+        (entry.path.split("/")[-2], day_of_path(entry.path)): entry.etag
+        for entry in entries
+        if entry.path.split("/")[-2] in REACH
+    }
 
-    Not what else arrived on the day: a capture of old events would roll up two days instead of one.
+
+@dataclass(frozen=True, slots=True)
+class ReportSources:
+    """All that a day's report depends on, but for the bytes of tables and digests.
+
+    Attributes:
+        day: UTC midnight.
+        tables: the records of its tables.
+        hours: the records of its event hours.
+        ledgers: of its landed hours.
+        reasons: how many of them were quarantined, by reason.
+        digests: as `kept_digests`; of any days.
     """
-    made_from = {name: record.made_from for name, record in tables.items() if record is not None}
-    if not any(made_from.values()):
-        return ()
-    duplicates = sum(record.duplicates for record in hours.values())
-    return f"tables {_short(made_from)}", f"duplicates {duplicates}"
+
+    day: datetime
+    tables: Mapping[str, Record | None]
+    hours: Mapping[datetime, Record]
+    ledgers: Mapping[datetime, Ledger]
+    reasons: Mapping[str, int]
+    digests: Mapping[tuple[str, datetime], str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the report's record says it is made from; nothing where there is to be none.
+
+        Of digests the versions count, not the bytes: a digest is written only where it differs,
+        and one listing tells them all.
+        """
+        made_from = {name: item.made_from for name, item in self.tables.items() if item is not None}
+        if not any(made_from.values()):
+            return ()
+        hours = {
+            hour_key(hour): (record.rows, record.duplicates)
+            for hour, record in self.hours.items()
+            if record.rows or record.duplicates
+        }
+        arrived = [
+            (hour_key(hour), [ledger.lines[name] for name in sorted(ledger.lines)])
+            for hour, ledger in sorted(self.ledgers.items())
+        ]
+        earlier = sorted(
+            (part, hour_key(day), version)
+            for (part, day), version in self.digests.items()
+            if timedelta(0) < self.day - day <= REACH[part]
+        )
+        return (
+            REPORT_FORM,
+            f"tables {_short(made_from)}",
+            f"hours {_short(hours)}",
+            f"arrived {_short(arrived)}",
+            f"reasons {_short(dict(self.reasons))}",
+            f"earlier days {_short(earlier)}",
+        )
+
+
+def report_sources(
+    lake: Lake,
+    day: datetime,
+    hours: Mapping[datetime, Record] | None = None,
+    ledgers: Mapping[datetime, Ledger] | None = None,
+    digests: Mapping[tuple[str, datetime], str] | None = None,
+) -> ReportSources:
+    """What a day's report is to be made from now.
+
+    Args:
+        lake: where.
+        day: UTC midnight.
+        hours, ledgers, digests: where they were just read.
+    """
+    ledgers = ledgers_of(lake, day) if ledgers is None else ledgers
+    rejecting = [hour for hour, ledger in ledgers.items() if ledger.rejected()]
+    return ReportSources(
+        day=day,
+        tables=table_records(lake, day),
+        hours=hour_records(lake, day) if hours is None else hours,
+        ledgers=ledgers,
+        reasons=quarantine_reasons(lake, rejecting),
+        digests=kept_digests(lake) if digests is None else digests,
+    )
 
 
 def _short(value: Any) -> str:

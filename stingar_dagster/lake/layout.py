@@ -105,9 +105,14 @@ class Layout:
         """Folder of a table's records."""
         return f"{self.stream}/state/daily/{table}"
 
-    def digest(self, day: datetime) -> str:
-        """What later days' reports compare with: a day's numbers, and what was seen on it."""
-        return f"{self.stream}/state/digests/{_day(day)}.msgpack"
+    def digest(self, part: str, day: datetime) -> str:
+        """What later days' reports compare with: with `part` `numbers` a day's numbers, with
+        `seen` what was seen on it."""
+        return f"{self.digests}/{part}/{_day(day)}.msgpack"
+
+    @property
+    def digests(self) -> str:
+        return f"{self.stream}/state/digests"
 
     def reopened(self, event_hour: datetime | None = None) -> str:
         """Folder of an event hour's marks that it lost a segment, or of all hours' folders."""

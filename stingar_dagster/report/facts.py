@@ -186,7 +186,10 @@ class Trust:
         if not self.silent:
             return Finding(True, "every sensor of the last seven days sent something")
         so_far = "" if self.is_over else " so far"
-        return Finding(False, f"{_count(len(self.silent), 'sensor')} sent nothing{so_far}")
+        # A day that is not over may still bring them.
+        return Finding(
+            not self.is_over, f"{_count(len(self.silent), 'sensor')} sent nothing{so_far}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +353,7 @@ def _silent(
 ) -> tuple[Silent, ...]:
     frame = tables.get("daily_sensors")
     heard = set() if frame is None else set(frame["sensor"])
-    week = {before: digest for before, digest in earlier.items() if before >= day - WEEK * DAY}
+    week = {before: digest for before, digest in earlier.items() if day - before <= WEEK * DAY}
     events: dict[str, int] = {}
     last: dict[str, datetime] = {}
     for before, digest in sorted(week.items()):
@@ -365,7 +368,9 @@ def _silent(
 def _numbers(
     day: datetime, tables: Tables, earlier: Mapping[datetime, Digest]
 ) -> tuple[Number, ...]:
-    week = [earlier.get(day - back * DAY) for back in range(WEEK, 0, -1)]
+    # Counted from the other end: before the year 1 there is no day.
+    by_age = {(day - before).days: digest for before, digest in earlier.items()}
+    week = [by_age.get(back) for back in range(WEEK, 0, -1)]
     return tuple(
         Number(
             NUMBERS[name][1],

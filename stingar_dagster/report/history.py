@@ -6,22 +6,23 @@ what a report reads is bounded, however much attackers invent. Not here: what re
 (`facts`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from stingar_dagster.lake.daily import REACH
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path
 from stingar_dagster.report.tables import read_tables
 
 FORMAT: Final = 1
-REACH: Final = timedelta(days=30)
 MOST_VALUES: Final = 200_000
 MOST_SENSORS: Final = 5_000
 
@@ -45,40 +46,85 @@ NUMBERS: Final[dict[str, tuple[str, str]]] = {
 Tables = Mapping[str, pl.DataFrame]
 
 
-class Digest(msgspec.Struct, frozen=True, kw_only=True):
-    """A day as later days remember it.
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """A day as the reports of the next seven days remember it: any late event changes it.
 
     Attributes:
         format: version of this structure; another one is made again.
         numbers: as in `NUMBERS`; without those whose table the stream does not have.
-        seen: the values of each kind, eight bytes each, ascending.
-        cut: kinds of which not all values are there.
         sensors: events of each sensor, the busiest `MOST_SENSORS`.
     """
 
     format: int = FORMAT
     numbers: dict[str, int]
-    seen: dict[str, bytes]
-    cut: tuple[str, ...] = ()
     sensors: dict[str, int] = {}
 
 
-_decode: Final = msgspec.msgpack.Decoder(Digest).decode
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A day as the reports of the next 30 days remember it: only what was not seen yet changes it.
+
+    Attributes:
+        format: version of this structure; another one is made again.
+        seen: the values of each kind, eight bytes each, ascending.
+        cut: kinds of which not all values are there.
+        has_events: whether the day counts as one that is known.
+    """
+
+    format: int = FORMAT
+    has_events: bool
+    seen: dict[str, bytes]
+    cut: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A day as later days remember it; without numbers where only what was seen is asked for."""
+
+    counted: Numbers
+    remembered: Seen
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        return self.counted.numbers
+
+    @property
+    def sensors(self) -> dict[str, int]:
+        return self.counted.sensors
+
+    @property
+    def seen(self) -> dict[str, bytes]:
+        return self.remembered.seen
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        return self.remembered.cut
+
+    def encoded(self) -> dict[str, bytes]:
+        """The objects that are kept of it, by part."""
+        return {"numbers": _encode(self.counted), "seen": _encode(self.remembered)}
+
+
+Part = TypeVar("Part", Numbers, Seen)
+
+_NO_NUMBERS: Final = Numbers(numbers={})
+_decode_numbers: Final = msgspec.msgpack.Decoder(Numbers).decode
+_decode_seen: Final = msgspec.msgpack.Decoder(Seen).decode
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def digest_of(tables: Tables) -> Digest:
     """The digest of a day's tables."""
     values = {kind: values_of(tables, kind) for kind in KINDS if KINDS[kind][0] in tables}
-    return Digest(
-        numbers=numbers_of(tables),
+    numbers = numbers_of(tables)
+    remembered = Seen(
+        has_events=any(numbers.values()),
         seen={
             kind: np.unique(hashes_of(frame[:MOST_VALUES], kind)).tobytes()
             for kind, frame in values.items()
         },
         cut=tuple(kind for kind, frame in values.items() if len(frame) > MOST_VALUES),
-        sensors=_sensors(tables),
     )
+    return Digest(Numbers(numbers=numbers, sensors=_sensors(tables)), remembered)
 
 
 def numbers_of(tables: Tables) -> dict[str, int]:
@@ -120,39 +166,50 @@ def hashes_of(values: pl.DataFrame, kind: str) -> NDArray[np.uint64]:
     return np.frombuffer(made, dtype="<u8")
 
 
-def encoded(digest: Digest) -> bytes:
-    return _encode(digest)
-
-
 def digests_before(lake: Lake, day: datetime) -> dict[datetime, Digest]:
-    """The digests of the days that a report looks back, the oldest first; of days with tables.
+    """The digests of the days that a report looks back, the oldest first; of days with events.
 
-    Where one was not kept, or by another release, it is made from the day's tables.
+    Of days before the last week there may be no numbers. Where a digest was not kept, it is made
+    from the day's tables.
     """
     layout = lake.layout
     # Listed first: of a young lake, most of the days are not there.
     with_tables = _days_in(lake, layout.day_records(lake.stream.tables[0].name))
-    days = sorted(earlier for earlier in with_tables if day - REACH <= earlier < day)
-    kept = in_parallel(lambda earlier: kept_digest(lake, earlier), days)
+    days = sorted(
+        earlier for earlier in with_tables if timedelta(0) < day - earlier <= REACH["seen"]
+    )
+
+    def read(then: datetime) -> Digest | None:
+        seen = _kept(lake, "seen", then, _decode_seen)
+        numbers: Numbers | None = _NO_NUMBERS
+        if day - then <= REACH["numbers"]:
+            numbers = _kept(lake, "numbers", then, _decode_numbers)
+        return None if seen is None or numbers is None else Digest(numbers, seen)
+
     digests = {}
-    for earlier, found in zip(days, kept, strict=True):
-        digest = found or digest_of(read_tables(lake, earlier))
-        if any(digest.numbers.values()):
-            digests[earlier] = digest
+    for then, kept in zip(days, in_parallel(read, days), strict=True):
+        digest = kept or digest_of(read_tables(lake, then))
+        if digest.remembered.has_events:
+            digests[then] = digest
     return digests
+
+
+def kept_numbers(lake: Lake, day: datetime) -> dict[str, int]:
+    """The numbers that were kept of a day; nothing where there are none of this release."""
+    kept = _kept(lake, "numbers", day, _decode_numbers)
+    return kept.numbers if kept is not None else {}
 
 
 def _days_in(lake: Lake, folder: str) -> set[datetime]:
     return {day_of_path(entry.path) for entry in lake.store.find(folder)}
 
 
-def kept_digest(lake: Lake, day: datetime) -> Digest | None:
-    """The digest that was kept of a day; None where there is none of this release."""
+def _kept(lake: Lake, part: str, day: datetime, decode: Callable[[bytes], Part]) -> Part | None:
     try:
-        digest = _decode(lake.store.read(lake.layout.digest(day)))
+        kept = decode(lake.store.read(lake.layout.digest(part, day)))
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return digest if digest.format == FORMAT else None
+    return kept if kept.format == FORMAT else None
 
 
 def _sensors(tables: Tables) -> dict[str, int]:

@@ -13,9 +13,9 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from stingar_dagster.lake.daily import REACH
 from stingar_dagster.report import charts
 from stingar_dagster.report.facts import Facts, Number
-from stingar_dagster.report.history import REACH
 from stingar_dagster.safe_text import visible
 
 LONGEST: Final = 120
@@ -40,7 +40,7 @@ def page(facts: Facts) -> bytes:
         style=Markup(style),
         style_hash=f"sha256-{digest}",
         names=_NAMES,
-        reach=REACH.days,
+        reach=REACH["seen"].days,
         longest=LONGEST,
     )
     return html.encode()

@@ -1,26 +1,18 @@
 """A day's report in the lake: made after the day's tables, replaced whole, with its digest.
 
-A report depends on its own day and, by their digests, on days before it. It is made again whenever
-its day's tables change; a change of an older day alone, or a capture that brought nothing for this
-day, does not ask for it. Not here: what it says
-(`facts`) and how it looks (`page`).
+A report depends on its own day and, by their digests, on days before it; its record names all of
+it (`lake.daily.report_sources`), so any change asks for it. A digest depends on its own day's
+tables alone: however days are ordered, once each was made no digest changes any more, and reports
+that are made after that are final. Not here: what it says (`facts`) and how it looks (`page`).
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 
-from stingar_dagster.lake.daily import (
-    REPORT,
-    hour_records,
-    ledgers_of,
-    sources_of_report,
-    table_records,
-)
+from stingar_dagster.lake.daily import REACH, REPORT, ReportSources, report_sources
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Draft, Record, publish
-from stingar_dagster.lake.quarantine import quarantine_reasons
 from stingar_dagster.report.facts import Facts, facts_of
-from stingar_dagster.report.history import Tables, digest_of, digests_before, encoded
+from stingar_dagster.report.history import Tables, digest_of, digests_before
 from stingar_dagster.report.page import page
 from stingar_dagster.report.tables import read_tables
 
@@ -31,7 +23,7 @@ def day_facts(lake: Lake, day: datetime) -> Facts:
     Raises:
         StoreUnavailable, StoreDenied: the lake can't be read.
     """
-    return _facts(lake, day, read_tables(lake, day), hour_records(lake, day))
+    return _facts(lake, report_sources(lake, day), read_tables(lake, day))
 
 
 def publish_report(lake: Lake, day: datetime) -> Record:
@@ -44,33 +36,34 @@ def publish_report(lake: Lake, day: datetime) -> Record:
     layout, store = lake.layout, lake.store
 
     def make() -> Draft:
-        digest_path = layout.digest(day)
-        version = store.etag(digest_path)
-        # Before the tables: the record must not claim more than the report shows.
-        records, hours = table_records(lake, day), hour_records(lake, day)
-        sources = sources_of_report(records, hours)
-        if not sources:
-            store.remove(digest_path)
+        paths = {part: layout.digest(part, day) for part in REACH}
+        kept = {path: store.etag(path) for path in paths.values()}
+        # Before tables and digests: the record must not claim more than the report shows.
+        sources = report_sources(lake, day)
+        if not sources.names:
+            for path in kept:
+                store.remove(path)
             return Draft(Record(), None)
         tables = read_tables(lake, day)
-        digest = encoded(digest_of(tables))
-        if version is None or store.read(digest_path) != digest:
-            store.write(digest_path, digest, expected=version)
-        data = page(_facts(lake, day, tables, hours))
-        return Draft(Record(made_from=sources, rows=1, size=len(data)), data)
+        for part, data in digest_of(tables).encoded().items():
+            path = paths[part]
+            # Left as it is where it says the same: its version asks for later days' reports.
+            if kept[path] is None or store.read(path) != data:
+                store.write(path, data, expected=kept[path])
+        data = page(_facts(lake, sources, tables))
+        return Draft(Record(made_from=sources.names, rows=1, size=len(data)), data)
 
     return publish(store, layout.report(day), layout.day_record(REPORT, day), make)[0]
 
 
-def _facts(lake: Lake, day: datetime, tables: Tables, hours: Mapping[datetime, Record]) -> Facts:
-    ledgers = ledgers_of(lake, day)
+def _facts(lake: Lake, sources: ReportSources, tables: Tables) -> Facts:
     return facts_of(
         lake.stream.name,
         lake.stream.title,
-        day,
+        sources.day,
         tables,
-        digests_before(lake, day),
-        ledgers,
-        hours,
-        quarantine_reasons(lake, ledgers),
+        digests_before(lake, sources.day),
+        sources.ledgers,
+        sources.hours,
+        sources.reasons,
     )

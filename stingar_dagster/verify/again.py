@@ -6,8 +6,10 @@ Not here: the steps (`pipeline`), and where their output goes instead (`storage.
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from stingar_dagster.lake.daily import REPORT, REPORT_FORM
 from stingar_dagster.lake.layout import Layout, day_of, parse_hour
 from stingar_dagster.lake.ledger import read_ledger
+from stingar_dagster.lake.publication import read_record
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage.overlay import OverlayStore
 from stingar_dagster.verify.proof import Problem
@@ -38,16 +40,25 @@ def differences(
             resegmented.add(layout.ledger(hour))
     for hour in sorted(touched):
         rehearsal.publish_hour(hour)
-    for day in sorted({day_of(hour) for hour in (*touched, *hours)}):
+    days = sorted({day_of(hour) for hour in (*touched, *hours)})
+    for day in days:
         rehearsal.roll_day(day)
+    # Reports of an earlier release say or show other things of the same data.
+    of_other_form = {
+        layout.report(day)
+        for day in days
+        if (record := read_record(pipeline.lake.store, layout.day_record(REPORT, day))) is not None
+        and record.made_from
+        and REPORT_FORM not in record.made_from
+    }
     return [
         Problem("unstable", path, "would be removed" if data is None else "comes to other bytes")
         for path, data in sorted(store.differences.items())
-        if _is_published(layout, path) and path not in resegmented
+        if _is_published(layout, path) and path not in resegmented | of_other_form
     ]
 
 
 def _is_published(layout: Layout, path: str) -> bool:
     """Whether readers see it: what is internal may be written anew by a newer release."""
     folder = path.removeprefix(f"{layout.stream}/").split("/")[0]
-    return folder in ("events", "daily", "quarantine", "ledger")
+    return folder in ("events", "daily", "quarantine", "ledger", "reports")

@@ -18,6 +18,7 @@ from stingar_dagster.report.page import LONGEST, page
 from stingar_dagster.report.publishing import day_facts, publish_report
 from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.streams import STINGAR
+from stingar_dagster.verify.again import differences
 from stingar_dagster_tests.reliability.hostile import cases
 from stingar_dagster_tests.support import HOUR, Site, event, readable
 
@@ -222,8 +223,7 @@ def test_a_day_remembers_so_many_values_and_the_report_says_so(
     assert [row["password"] for row in credentials.rows] == ["c"]
     assert credentials.is_cut
     assert "some may not be new" in report(site).decode()
-    digest = history.kept_digest(site.pipeline().lake, before)
-    assert digest is not None
+    digest = history.digests_before(site.pipeline().lake, DAY)[before]
     assert len(digest.seen["credentials"]) == 2 * 8
 
 
@@ -233,10 +233,15 @@ def test_a_digest_that_was_lost_is_made_from_the_days_tables(site: Site) -> None
     site.run()
     lake = site.pipeline().lake
     before = page(facts(site))
-    site.lake_store.remove(lake.layout.digest(DAY - DAYS))
-    assert page(facts(site)) == before
-    site.lake_store.write(lake.layout.digest(DAY - DAYS), b"of another release")
-    assert page(facts(site)) == before
+    for part in ("numbers", "seen"):
+        path = lake.layout.digest(part, DAY - DAYS)
+        site.lake_store.remove(path)
+        assert page(facts(site)) == before
+        # It is missed, and made again with its day.
+        assert DAY - DAYS in site.run().rolled
+        assert site.lake_store.etag(path)
+        site.lake_store.write(path, b"of another release")
+        assert page(facts(site)) == before
 
 
 # ---- publication
@@ -260,23 +265,62 @@ def test_the_same_bytes_come_again(site: Site) -> None:
     site.check()
 
 
-def test_a_late_event_changes_the_report_of_its_day_and_of_no_other(site: Site) -> None:
-    later = DAY + DAYS
-    put(site, DAY, command(DAY, "ls"))
-    put(site, later, command(later, "ls"), command(later, "id"))
+def settled(site: Site, order: list[datetime]) -> dict[str, bytes]:
+    """Every report, the days having been made one by one in an order, once nothing is pending."""
+    pipeline = site.pipeline()
+    for day in order:
+        pipeline.roll_day(day)
     site.run()
-    before, before_later = report(site), report(site, later)
-    put(site, later + HOUR, command(DAY + HOUR, "id"))
-    assert site.run().rolled == [DAY]
-    assert report(site) != before
-    # It was not asked for, and tells what was known when it was made.
-    assert report(site, later) == before_later
-    assert page(facts(site, later)) != before_later
-    # With its own day, it is made again, and knows.
-    put(site, later + 2 * HOUR, command(later, "id"))
-    assert site.run().rolled == [later]
-    assert new(facts(site, later), "commands").count == 0
-    assert report(site, later) == page(facts(site, later))
+    return site.objects("reports")
+
+
+def test_reports_come_to_the_same_bytes_in_whatever_order_days_are_made(
+    tmp_path: Path,
+) -> None:
+    days = [DAY + number * DAYS for number in range(4)]
+    found = []
+    for place, order in enumerate((days, days[::-1], [days[i] for i in (2, 0, 3, 1)])):
+        site = Site.at(tmp_path / str(place))
+        for number, day in enumerate(days):
+            put(site, day, *(login(day, f"p{n}", sensor=f"s{n}") for n in range(number, 4)), b"x")
+        pipeline = site.pipeline()
+        for day in days:
+            pipeline.land_hour(day)
+            pipeline.publish_hour(day)
+        found.append(settled(site, order))
+        site.check()
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == len(days)
+
+
+def test_a_late_event_asks_for_the_reports_of_a_week_and_a_new_value_for_those_of_a_month(
+    site: Site,
+) -> None:
+    after = [DAY + back * DAYS for back in (1, 7, 8, 30, 31)]
+    put(site, DAY, command(DAY, "ls"))
+    for day in after:
+        put(site, day, command(day, "ls"), command(day, "id"))
+    site.run()
+    put(site, after[-1] + HOUR, command(DAY + HOUR, "ls"))
+    assert {*site.run().rolled} == {DAY, *after[:2], after[-1]}  # the last is where it arrived
+    put(site, after[-1] + 2 * HOUR, command(DAY + HOUR, "id"))
+    tables = site.versions("events")
+    assert {*site.run().rolled} == {DAY, *after}
+    changed = {path for path, version in site.versions("events").items() if tables[path] != version}
+    assert all("date=2026-11-03" in path for path in changed)
+    for day in after:
+        assert report(site, day) == page(facts(site, day))
+    site.check()
+
+
+def test_a_report_that_is_not_of_what_is_there_is_found_when_every_step_is_done_again(
+    site: Site,
+) -> None:
+    put(site, DAY, login(DAY, "one"))
+    site.run()
+    path = site.pipeline().lake.layout.report(DAY)
+    site.lake_store.write(path, report(site).replace(b"one", b"two"))
+    assert [problem.place for problem in differences(site.pipeline(), [DAY])] == [path]
 
 
 def test_a_report_that_was_not_made_is_pending(site: Site) -> None:
@@ -293,7 +337,7 @@ def test_a_report_that_was_not_made_is_pending(site: Site) -> None:
 
 def test_what_arrived_for_other_days_alone_is_told_when_asked(site: Site) -> None:
     put(site, DAY, event(DAY - 3 * DAYS), event(DAY - 3 * DAYS))
-    assert site.run().rolled == [DAY - 3 * DAYS]
+    assert [*dict.fromkeys(site.run().rolled)] == [DAY - 3 * DAYS]
     found = facts(site)
     assert (found.trust.captured, found.trust.published) == (2, 0)
     assert b"arrived 2 = cleaned 2 + quarantined 0" in page(found)
@@ -306,6 +350,12 @@ def test_of_a_day_without_anything_there_is_no_report(site: Site) -> None:
     assert record.rows == 0
     assert site.objects() == {}
     assert b"Nothing is known of this day." in page(facts(site))
+
+
+def test_the_first_days_of_the_calendar_have_a_report(site: Site) -> None:
+    put(site, DAY, event(DAY))
+    site.run()
+    assert facts(site, datetime(1, 1, 5, tzinfo=UTC)).looked_back == 0
 
 
 def test_what_is_missing_is_left_out(site: Site) -> None:
