@@ -2,11 +2,13 @@
 # MAGIC %md
 # MAGIC # Attack trends with Spark
 # MAGIC
-# MAGIC Daily trends, the credentials tried most, attackers that several sensors saw, and features for
-# MAGIC a model, from the published lake. Import this file into Databricks as a notebook, or run it with
-# MAGIC local PySpark in the project's folder: `python examples/attack_trends_spark.py`.
+# MAGIC Daily trends, the credentials tried most, attackers that several sensors saw, and
+# MAGIC features for a model, from the published lake. Import this file into Databricks as a
+# MAGIC notebook, or run it with local PySpark in the project's folder: `python
+# MAGIC examples/attack_trends_spark.py`.
 # MAGIC
-# MAGIC User names, passwords and commands are what attackers typed. Show them as text, and open no link.
+# MAGIC User names, passwords and commands are what attackers typed. Show them as text, and open
+# MAGIC no link.
 
 # COMMAND ----------
 
@@ -31,9 +33,10 @@ spark.conf.set("spark.sql.session.timeZone", "UTC")
 # MAGIC %md
 # MAGIC ## Reading
 # MAGIC
-# MAGIC The declared schema stands beside the events. With it nothing is inferred: no pass over the data
-# MAGIC first, and no column missing because nobody happened to send it that week. `date` and `hour` come
-# MAGIC from the folders, and a condition on `date` keeps Spark from reading the others.
+# MAGIC The declared schema stands beside the events. With it nothing is inferred: no pass over
+# MAGIC the data first, and no column missing because nobody happened to send it that week.
+# MAGIC `date` and `hour` come from the folders, and a condition on `date` keeps Spark from
+# MAGIC reading the others.
 
 # COMMAND ----------
 
@@ -87,8 +90,9 @@ trends.show()
 # MAGIC %md
 # MAGIC ## Top credentials
 # MAGIC
-# MAGIC `username` and `password` are those of this very attempt, however the honeypot named them.
-# MAGIC `loggedin` is the session's: it also stands on the failed attempts of a session that got in later.
+# MAGIC `username` and `password` are those of this very attempt, however the honeypot named
+# MAGIC them. `loggedin` is the session's: it also stands on the failed attempts of a session
+# MAGIC that got in later.
 
 # COMMAND ----------
 
@@ -130,9 +134,10 @@ overlap.show()
 # MAGIC %md
 # MAGIC ## Features for a model of attack trends
 # MAGIC
-# MAGIC A row for each sensor and hour. An hour of which nothing is published counts as zero; whether it
-# MAGIC was processed at all, `stingar verify` tells. The features of an hour know only the hours before
-# MAGIC it: a model that sees more is no forecast. `events` is what it would have to predict.
+# MAGIC A row for each sensor and hour. An hour of which nothing is published counts as zero;
+# MAGIC whether it was processed at all, `stingar verify` tells. The features of an hour know
+# MAGIC only the hours before it: a model that sees more is no forecast. `events` is what it
+# MAGIC would have to predict.
 
 # COMMAND ----------
 
