@@ -120,7 +120,7 @@ QUERIES: Final[tuple[Callable[[DataFrame], DataFrame], ...]] = (
 
 
 def rows(df: DataFrame) -> list[str]:
-    return sorted(df.toJSON().collect() if hasattr(df, "toJSON") else [])
+    return sorted(df.toJSON().collect())
 
 
 def types(df: DataFrame) -> dict[str, str]:
@@ -140,7 +140,8 @@ def answers(spark: SparkSession, raw: str, lake: str) -> dict[str, Any]:
     found: dict[str, Any] = {"types": {name: types(df) for name, df in frames.items()}}
     for name, df in frames.items():
         kept = df.cache()
-        for query in QUERIES:
+        # With equal types, one that reads every line will do.
+        for query in QUERIES if name != "inferred" else (flows,):
             found.setdefault(query.__name__, {})[name] = rows(query(kept))
         kept.unpersist()
     return found
@@ -149,7 +150,6 @@ def answers(spark: SparkSession, raw: str, lake: str) -> dict[str, Any]:
 def main(notebook: str, tasks: str, out: str) -> None:
     left = runpy.run_path(notebook)
     spark: SparkSession = left["spark"]
-    spark.conf.set("spark.sql.shuffle.partitions", "2")
     told: dict[str, Any] = {
         "notebook": {
             name: [json.loads(row) for row in left[name].toJSON().collect()]
