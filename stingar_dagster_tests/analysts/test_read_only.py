@@ -97,6 +97,10 @@ def test_nothing_can_be_launched_by_clicking(address: str, page: Page) -> None:
     page.goto(f"{address}/assets/stingar/landed_events?view=partitions")
     button = page.get_by_role("button", name="Materialize").first
     button.wait_for(timeout=30_000)
+    # It is disabled, too, while the page loads; then it says why.
+    page.wait_for_load_state("networkidle")
+    button.hover(force=True)
+    page.get_by_text("permission").first.wait_for(timeout=30_000)
     if SCREENSHOTS:
         page.screenshot(path=f"{SCREENSHOTS}/read-only.png")
     assert button.is_disabled()
