@@ -68,7 +68,7 @@ def address(folder: Path) -> Iterator[str]:
         assert result.success
         instance.add_backfill(a_backfill(BACKFILL, defs, instance))
         done = a_backfill(BACKFILL_DONE, defs, instance)
-        instance.add_backfill(done.with_status(BulkActionStatus.COMPLETED_SUCCESS))
+        instance.add_backfill(done._replace(status=BulkActionStatus.COMPLETED_SUCCESS))
     port = free_port()
     # It needs nothing of the storage but its name: there is no such account, and no credential.
     stores = {

@@ -120,7 +120,7 @@ QUERIES: Final[tuple[Callable[[DataFrame], DataFrame], ...]] = (
 
 
 def rows(df: DataFrame) -> list[str]:
-    return sorted(df.toJSON().collect())
+    return sorted(map(str, df.toJSON().collect()))
 
 
 def types(df: DataFrame) -> dict[str, str]:

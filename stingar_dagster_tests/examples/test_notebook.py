@@ -21,12 +21,13 @@ from stingar_dagster_tests.examples.project import (
 from stingar_dagster_tests.support import Site
 
 try:
-    import nbformat
+    import nbformat as _nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 except ImportError:
     pytest.skip("nbclient is not there: pip install '.[examples]'", allow_module_level=True)
 
+nbformat: Any = _nbformat  # it has no types
 NOTEBOOK = EXAMPLES / "attack_trends.ipynb"
 SECONDS_A_CELL = 120
 LEFT_BEHIND = """
