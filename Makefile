@@ -7,13 +7,13 @@ SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.
 AZURITE := build/azurite/node_modules/azurite
 DEPLOY := .venv-deploy/bin
 
-.PHONY: demo test azurite check check-deploy soak chain fuzz audit bench bench-quick bench-latency clean
+.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,postgres]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,postgres,examples]'
 	@touch $@
 
 demo: $(VENV)/ready  ## sample traffic and Dagster's UI on http://127.0.0.1:3000
@@ -29,6 +29,9 @@ azurite:  ## the stand-in for Azure's storage that tests use, in build/azurite; 
 	  npm install --prefix build/azurite --no-save --no-audit --no-fund --loglevel=error azurite@3.37.0 || \
 	  echo "npm can't get Azurite, so tests of Azure's storage are skipped"; \
 	else echo "npm is not there, so tests of Azure's storage are skipped: install Node.js with npm"; fi
+
+spark: $(VENV)/ready  ## PySpark, half a gigabyte, for examples/ and their tests; needs Java 17 or newer
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
 
 check: $(VENV)/ready  ## style, types, import contracts, definitions
 	$(BIN)/ruff check .

@@ -117,6 +117,23 @@ def demo(host: str, port: int, paused: bool) -> None:
 
 
 @main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address it listens on.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3001, show_default=True,
+    help="Port it listens on.",
+)  # fmt: skip
+def analysts(host: str, port: int) -> None:
+    """Serve Dagster's UI to look at only: nothing can be started or changed.
+
+    It shows the runs and assets of the same instance as the UI. It asks nobody who they are; a
+    proxy in front of it does (docs/analysts-server.md).
+    """
+    from stingar_dagster import analysts as server
+
+    server.serve(host, port)
+
+
+@main.command()
 @click.option("--since", type=HOUR_OPTION, help="First landed hour.")
 @click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
 def run(since: datetime | None, until: datetime | None) -> None:

@@ -19,17 +19,20 @@ SECONDS_TO_START = 60.0
 @contextlib.contextmanager
 def served(folder: Path, *options: str, **variables: str) -> Iterator[str]:
     """The address of a webserver that runs in `folder`, listening as it does by default."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "dagster_webserver", "-p", str(port), "-w", "workspace.yaml"]
+    with started([*command, *options], folder, port, **variables) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def started(command: list[str], folder: Path, port: int, **variables: str) -> Iterator[str]:
+    """The address of what a command serves at a port of loopback, once it answers."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAGSTER_")}
     environment |= {"PYTHONPATH": str(ROOT), **variables}
     with (
         (folder / "server.log").open("wb") as log,
-        subprocess.Popen(
-            [*command, *options], cwd=folder, env=environment, stdout=log, stderr=log
-        ) as server,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as server,
     ):
         try:
             address = f"http://127.0.0.1:{port}"
@@ -37,6 +40,13 @@ def served(folder: Path, *options: str, **variables: str) -> Iterator[str]:
             yield address
         finally:
             server.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
