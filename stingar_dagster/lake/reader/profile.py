@@ -217,7 +217,7 @@ class _Gathered:
             self._counts[name].append(counted)
         by_day = events.group_by(pl.col(TIME).str.head(10).alias("date"))
         self._days.append(by_day.agg(pl.len().cast(pl.Int64()).alias("events")))
-        self._sessions.append(sessions.joined(sessions.parts(events.lazy())).collect())
+        self._sessions.append(sessions.parts(events))
 
     def table(self, name: str) -> pl.DataFrame:
         return self._tables[name].merge(pl.concat(self._partials[name]))
@@ -231,8 +231,7 @@ class _Gathered:
         return pl.concat(self._days).group_by("date").agg(pl.col("events").sum())
 
     def sessions(self) -> pl.DataFrame:
-        parts = pl.concat(self._sessions).lazy()
-        return sessions.finished(sessions.joined(parts)).collect()
+        return sessions.joined(self._sessions)
 
 
 def _every_day(days: pl.DataFrame, published: list[PublishedHour]) -> pl.DataFrame:
