@@ -15,7 +15,8 @@ import polars as pl
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.reader import sessions
 from stingar_dagster.lake.reader.hours import PublishedHour
-from stingar_dagster.lake.reader.query import TIME, Query, parse_source, stamp
+from stingar_dagster.lake.reader.origins import Databases
+from stingar_dagster.lake.reader.query import SOURCE, TIME, Query, parse_source, stamp
 from stingar_dagster.lake.reader.search import hours_to_read, matches
 from stingar_dagster.streams.tables import DailyTable
 
@@ -68,6 +69,8 @@ class Profile:
             tables.
         apps, kinds, user_agents: value and events, the most frequent first.
         sessions: rebuilt (`sessions.COLUMNS`), by start.
+        origins: where each address comes from (`origins.COLUMNS`), for a single one also if it was
+            never seen; None where no database is set.
     """
 
     source: str
@@ -89,6 +92,7 @@ class Profile:
     kinds: pl.DataFrame = field(repr=False)
     user_agents: pl.DataFrame = field(repr=False)
     sessions: pl.DataFrame = field(repr=False)
+    origins: pl.DataFrame | None = field(repr=False, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values; members without a value are left out."""
@@ -109,6 +113,8 @@ class Profile:
             "last_seen": _text(self.last_seen),
         }
         frames = ("days", *_TABLES, *_COUNTED, "sessions")
+        if self.origins is not None:
+            frames = (*frames, "origins")
         return _filled(told) | {
             name: [_filled(row) for row in getattr(self, name).to_dicts()] for name in frames
         }
@@ -125,6 +131,7 @@ def profile(
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    origins: Databases | None = None,
 ) -> Profile:
     """Everything that is published of an address or network.
 
@@ -133,9 +140,11 @@ def profile(
         source: IPv4 or IPv6, an address or a network (CIDR).
         since, until: half-open range of the events' own time; None: everything published.
         progress: told of hours read and to be read.
+        origins: what tells where addresses come from.
 
     Raises:
         UsageError: `source` is neither an address nor a network.
+        SettingsError: a database of origins is damaged.
     """
     network = parse_source(source)
     query = Query(since or _EVER[0], until or _EVER[1], network=str(network))
@@ -154,9 +163,12 @@ def profile(
         read=len(hours),
     )
     is_one = network.prefixlen == network.max_prefixlen
+    name = str(network.network_address if is_one else network)
     days = gathered.days()
+    counted = {table: gathered.table(table) for table in _TABLES}
+    addresses = pl.DataFrame({SOURCE: [name]}) if is_one else counted["sources"].select(SOURCE)
     return Profile(
-        source=str(network.network_address if is_one else network),
+        source=name,
         since=since,
         until=until,
         coverage=coverage,
@@ -165,7 +177,8 @@ def profile(
         last_seen=gathered.last,
         days=_every_day(days, published),
         sessions=gathered.sessions(),
-        **{name: gathered.table(name) for name in _TABLES},
+        origins=None if origins is None else origins.enriched(addresses),
+        **counted,
         **{name: gathered.counts(name) for name in _COUNTED},
     )
 
