@@ -54,12 +54,12 @@ class DailyTable:
         where: which events count; None: all.
         explode: a list of which each item counts by itself, under the expression's name.
         gap: events of the same keys that are further apart in time are rows of their own, as
-            sessions are. Keys are then columns' names, and partials have `first_us` and `last_us`;
-            without a gap, rows are told by their keys alone.
-        finished: expressions over the merged rows, which replace or add columns before they are
-            published.
+            sessions are. Keys are then columns' names, partials and merged rows have `first_us`
+            and `last_us`, and rows stand by these and then by the keys. None: rows are told by
+            their keys alone.
+        finished: with a gap, expressions over the merged rows, which replace or add columns before
+            they are published.
         descending: columns to sort by, largest first, before the keys.
-        ascending: columns to sort by, smallest first, before the keys.
         quarantine_column: where quarantined events of the day's landed hours are counted, in a
             row without keys.
         order_by: partials are sorted by this column before they are merged, for aggregates that
@@ -80,7 +80,6 @@ class DailyTable:
     gap: timedelta | None = None
     finished: tuple[pl.Expr, ...] = ()
     descending: tuple[str, ...] = ()
-    ascending: tuple[str, ...] = ()
     quarantine_column: str | None = None
     order_by: str | None = None
     recount: Callable[[], Recount] | None = None
@@ -132,17 +131,19 @@ class DailyTable:
         frame = partials.lazy()
         if self.order_by is not None:
             frame = frame.sort(self.order_by, maintain_order=True)
+        columns = [pl.col(name).cast(dtype) for name, dtype in self.schema.items()]
         if self.gap is not None:
-            rows = self._runs(frame, "first_us", "last_us", self.merged)
-        else:
-            rows = frame.group_by(self.key_names).agg(*self.merged)
+            # They come out by their keys: those of the same moment stay so.
+            runs = self._runs(frame, "first_us", "last_us", self.merged)
+            rows = runs.sort("first_us", "last_us", maintain_order=True)
+            return rows.with_columns(*self.finished).select(columns).collect()
         merged = (
-            rows.with_columns(*self.finished)
-            .select([pl.col(name).cast(dtype) for name, dtype in self.schema.items()])
+            frame.group_by(self.key_names)
+            .agg(*self.merged)
+            .select(columns)
             .sort(
-                [*self.descending, *self.ascending, *self.key_names],
-                descending=[True] * len(self.descending)
-                + [False] * (len(self.ascending) + len(self.key_names)),
+                [*self.descending, *self.key_names],
+                descending=[True] * len(self.descending) + [False] * len(self.key_names),
                 nulls_last=True,
             )
             .collect()
