@@ -45,7 +45,8 @@ def _items(name: str) -> pl.Expr:
 
 
 _SUCCEEDED: Final = (KIND == "login_success").fill_null(False)
-_TRIED: Final = TRIES & pl.any_horizontal(pl.col("username", "password").is_not_null())
+# Each column by its name: of a pattern of names all of an event's columns would be kept.
+_TRIED: Final = TRIES & (pl.col("username").is_not_null() | pl.col("password").is_not_null())
 
 _PARTIAL: Final = (
     pl.col("time_us").min().alias("first_us"),

@@ -247,3 +247,7 @@ def test_an_hour_whose_partial_was_lost_is_counted_in_the_order_of_its_events(
         site.lake_store.remove(path)
     site.pipeline().roll_day(DAY)
     assert site.objects("daily") == before
+
+
+def test_an_hour_is_not_held_with_all_its_columns_for_the_sake_of_sessions() -> None:
+    assert len(DAILY_SESSIONS.needs(STINGAR.schema)) < 20
