@@ -34,6 +34,7 @@ _STREAM: Final = "stingar"
 _TABLE_COLUMNS: Final = (
     "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
 )  # fmt: skip
+_ORIGIN_COLUMNS: Final = ("src_country", "src_asn", "src_as_org")
 _WIDEST: Final = 4000
 """Wider than any row: what goes into a file or a pipe is not cut to a terminal's width."""
 _MOST_SHOWN: Final = 1000
@@ -439,6 +440,11 @@ def verify(
 @click.option("--password", help="Password of a login attempt.")
 @click.option("--command", "text", help="Text in the command line, upper or lower case alike.")
 @click.option("--where", help="SQL condition over the published columns.")
+@click.option(
+    "--enrich",
+    is_flag=True,
+    help="Add country and network operator of the source, by the MMDB files of STINGAR_GEO.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table",
@@ -448,7 +454,7 @@ def events(
     since: datetime | None, until: datetime | None, src_ip: str | None, network: str | None,
     dest_port: tuple[int, ...], sensor: tuple[str, ...], app: tuple[str, ...],
     kind: tuple[str, ...], username: str | None, password: str | None, text: str | None,
-    where: str | None, limit: int | None, form: str,
+    where: str | None, enrich: bool, limit: int | None, form: str,
 ) -> None:  # fmt: skip
     """Search published events, by time.
 
@@ -458,8 +464,9 @@ def events(
     Example: stingar events --since 2022-05-19 --network 203.0.113.0/24 --command wget
     --where "src_port > 1024 OR username = 'root'"
     """
+    from stingar_dagster.lake.reader import origins
     from stingar_dagster.lake.reader.hours import last_day
-    from stingar_dagster.lake.reader.query import Query
+    from stingar_dagster.lake.reader.query import SOURCE, Query
     from stingar_dagster.lake.reader.search import search
     from stingar_dagster.streams.stingar import EVENT_KINDS
 
@@ -470,6 +477,7 @@ def events(
             f"{', '.join(EVENT_KINDS)}",
             err=True,
         )
+    known = origins.wanted(load_settings().geo) if enrich else None
     lake = _pipeline().lake
     bounds = (since, until) if since and until else last_day(lake, since, until)
     if bounds is None:
@@ -480,6 +488,12 @@ def events(
     columns = list(_TABLE_COLUMNS if form == "table" else lake.stream.schema)
     write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
     found = search(lake, query, columns)
+    shown = list(columns)
+    if known is not None:
+        # A table has no room for the databases' names.
+        added = _ORIGIN_COLUMNS if form == "table" else tuple(origins.SCHEMA)
+        behind = shown.index(SOURCE) + 1 if form == "table" else len(shown)
+        shown[behind:behind] = added
 
     def matches() -> Iterator["pl.DataFrame"]:
         with _bars() as bars, contextlib.closing(found):
@@ -489,11 +503,11 @@ def events(
                 bars.update(task, completed=hour.done, total=hour.total)
                 events = hour.events if limit is None else hour.events.head(limit - count)
                 count += len(events)
-                yield events
+                yield events if known is None else known.enriched(events).select(shown)
                 if count == limit:
                     return
 
-    write(matches(), columns)
+    write(matches(), shown)
 
 
 @main.command()
@@ -513,6 +527,7 @@ def ip(
     which sessions, and where was looked.
     """
     from stingar_dagster.ip_page import page
+    from stingar_dagster.lake.reader import origins
     from stingar_dagster.lake.reader.profile import profile
 
     _check_range(since, until)
@@ -525,6 +540,7 @@ def ip(
             since,
             until,
             lambda done, total: bars.update(task, completed=done, total=total),
+            origins.databases(load_settings().geo),
         )
     if as_json:
         # ASCII escapes keep control characters from the terminal and lose nothing.

@@ -78,6 +78,8 @@ def _head(profile: Profile) -> Iterator[Text]:
             f"{_moment(profile.first_seen)}, last seen {_moment(profile.last_seen)} (UTC)."
         )
     yield Text(seen)
+    if profile.origins is not None and "/" not in profile.source:
+        yield Text(_origin(profile.origins.row(0, named=True)))
     coverage = profile.coverage
     bounds = [
         f"{word} {bound:%Y-%m-%d %H:%M}"
@@ -117,9 +119,14 @@ def _lists(
 ) -> Iterator[tuple[str, list[Row], int, dict[str, Cell | str]]]:
     """Each list's heading, its first rows, how many there are, and what stands in its columns."""
     seen: dict[str, Cell | str] = {"first seen": "first_seen", "last seen": "last_seen"}
+    sources, origin = profile.sources, dict[str, Cell | str]()
+    if profile.origins is not None:
+        sources = sources.join(profile.origins, on="src_ip", how="left", maintain_order="left")
+        origin = {"country": "src_country", "network operator": _operator}
     lists: list[tuple[str, Any, dict[str, Cell | str]]] = [
-        ("Addresses", profile.sources, {
-            "address": "src_ip", "events": "events", "sensors": _listed("sensors"), **seen}),
+        ("Addresses", sources, {
+            "address": "src_ip", **origin, "events": "events", "sensors": _listed("sensors"),
+            **seen}),
         ("Kinds of events", profile.kinds, {"kind": "event_kind", "events": "events"}),
         ("Sensors", profile.sensors, {"sensor": "sensor", "events": "events", **seen}),
         ("Honeypots", profile.apps, {"app": "app", "events": "events"}),
@@ -194,6 +201,16 @@ def _cell(row: Row, what: Cell | str, name: str) -> Text:
 
 def _listed(name: str, separator: str = ", ") -> Cell:
     return lambda row: separator.join(row[name] or ())
+
+
+def _origin(row: Row) -> str:
+    known = ", ".join(filter(None, (row["src_country"], _operator(row))))
+    return visible(f"{known or 'Origin not known'} ({row['geo_database']}).", 2 * _WIDE)
+
+
+def _operator(row: Row) -> str:
+    number = f"AS{row['src_asn']}" if row["src_asn"] is not None else None
+    return " ".join(filter(None, (number, row["src_as_org"])))
 
 
 def _logins(row: Row) -> str:

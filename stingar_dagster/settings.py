@@ -49,6 +49,7 @@ class Settings:
         processes: so many share the hours and days of one run, where there is enough to do.
         notices: address of the storage queue that Event Grid's notices of new captures go to;
             empty: captures are found by listing alone.
+        geo: MMDB files that tell where source addresses come from, when events are read.
     """
 
     start: datetime = datetime(2020, 1, 1, tzinfo=UTC)
@@ -60,6 +61,7 @@ class Settings:
     lookback: timedelta = timedelta(hours=2)
     processes: int = field(default_factory=_usable_cores)
     notices: str = ""
+    geo: tuple[str, ...] = ()
 
 
 def environment() -> dict[str, str]:
@@ -100,6 +102,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         processes=whole_number(environ, "STINGAR_PROCESSES", default.processes, most=64),
         notices=_url(environ, "STINGAR_NOTICES", default.notices),
+        geo=_files(environ, "STINGAR_GEO"),
     )
 
 
@@ -160,6 +163,12 @@ def _url(environ: Mapping[str, str], name: str, default: str) -> str:
     if text.startswith("~"):
         return str(Path(text).expanduser())
     return text
+
+
+def _files(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Paths of files, parted by commas."""
+    texts = [text.strip() for text in (environ.get(name) or "").split(",")]
+    return tuple(str(Path(text).expanduser()) for text in texts if text)
 
 
 def _holds_secret(address: str) -> bool:

@@ -19,6 +19,7 @@ VARIABLES = (
     "STINGAR_LOOKBACK_HOURS",
     "STINGAR_PROCESSES",
     "STINGAR_NOTICES",
+    "STINGAR_GEO",
 )
 
 
@@ -161,3 +162,11 @@ def test_a_dotenv_file_that_is_no_text_is_named(folder: Path) -> None:
     (folder / ".env").write_bytes(b"STINGAR_LAKE=\xff\xfe")
     with pytest.raises(SettingsError, match=r"\.env can't be read"):
         load_settings()
+
+
+def test_databases_of_origins_are_a_list_of_files() -> None:
+    assert load_settings({"STINGAR_GEO": " a/country.mmdb, ~/asn.mmdb,,"}).geo == (
+        "a/country.mmdb",
+        str(Path.home() / "asn.mmdb"),
+    )
+    assert load_settings({"STINGAR_GEO": " , "}).geo == ()

@@ -113,7 +113,8 @@ class _Hours:
                 raise FileNotFoundError(path)
         # The partial was lost, or its table declared later: count the hour's events now.
         staged = read_hour(self._lake, hour, record.made_from)
-        return table.partials(table_events(self._lake, slices_of(self._lake, staged)))
+        slices = slices_of(self._lake, staged)
+        return table.partials(table_events(self._lake, slices, staged.order))
 
 
 def sources_of_day(

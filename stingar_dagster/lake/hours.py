@@ -129,12 +129,21 @@ def _pieces(lake: Lake, staged: StagedHour) -> Iterator[pl.DataFrame]:
             yield complete(piece, schema, name)
 
 
-def table_events(lake: Lake, slices: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """An hour's events as daily tables' expressions see them, but for columns they do not use."""
+def table_events(
+    lake: Lake, slices: Iterable[pl.DataFrame], order: pl.Series | None = None
+) -> pl.DataFrame:
+    """An hour's events as daily tables' expressions see them, but for columns they do not use.
+
+    Args:
+        lake: whose tables.
+        slices: the events.
+        order: the positions of those that come first, second and so on; default: as they are.
+    """
     none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
     needs = sorted(set().union(*(table.needs(none.columns) for table in lake.stream.tables)))
     parts = [table_frame(part, lake).select(needs) for part in slices]
-    return pl.concat([none.select(needs), *parts])
+    events = pl.concat([none.select(needs), *parts])
+    return events if order is None else events[order]
 
 
 def publish_events(lake: Lake, hour: datetime) -> Record:
@@ -151,7 +160,7 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
                 lines.append(lines_of(with_published_columns(part, lake.stream)))
                 yield part
 
-        events = table_events(lake, encoded())
+        events = table_events(lake, encoded(), staged.order)
         data = joined(pl.concat(lines).rechunk()[staged.order]) if len(staged) else None
         record = Record(
             made_from=staged.names,

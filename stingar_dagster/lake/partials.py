@@ -26,7 +26,8 @@ def write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> str:
     Args:
         lake: where it goes.
         hour: the event hour.
-        events: as tables' expressions see them (`hours.table_frame`), duplicates removed.
+        events: as tables' expressions see them (`hours.table_events`), duplicates removed,
+            in the order in which they are published.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

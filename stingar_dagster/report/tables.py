@@ -12,8 +12,11 @@ from stingar_dagster.lake.lake import Lake, in_parallel
 
 
 def read_tables(lake: Lake, day: datetime) -> dict[str, pl.DataFrame]:
-    """A day's tables by name, with every declared column; one that is not there has no rows."""
-    tables = lake.stream.tables
+    """A day's tables by name, with every declared column; one that is not there has no rows.
+
+    Not those of sessions: a hundred thousand rows are a second's work, and no report lists them.
+    """
+    tables = [table for table in lake.stream.tables if table.gap is None]
     frames = in_parallel(lambda table: read_table(lake, table.name, day), tables)
     return {table.name: frame for table, frame in zip(tables, frames, strict=True)}
 

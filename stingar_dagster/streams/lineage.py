@@ -49,6 +49,7 @@ def table_sources(stream: Stream, table: DailyTable) -> dict[str, tuple[str, ...
     seen = events | _made_by(exploded, events)
     grouped = seen | _made_by((*table.keys, *table.distinct, *table.partial), seen)
     merged = grouped | _made_by(table.merged, grouped)
+    merged |= _made_by(table.finished, merged)
     # What only counts rows comes from all that decide which rows there are.
     by_row = tuple(dict.fromkeys(name for key in table.key_names for name in grouped.get(key, ())))
     return {column.name: merged.get(column.name) or by_row for column in table.columns}

@@ -19,7 +19,9 @@ from stingar_dagster.streams.expressions import (
     without_mapped_prefix,
 )
 from stingar_dagster.streams.norms import Origins
+from stingar_dagster.streams.stingar_kinds import ENTERED, KIND, TRIES
 from stingar_dagster.streams.stingar_recount import RECOUNTS
+from stingar_dagster.streams.stingar_sessions import DAILY_SESSIONS
 from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream, usual_in_extra
 from stingar_dagster.streams.tables import DailyTable, TableColumn
 
@@ -161,8 +163,6 @@ _DERIVED = (
     Column("hashes", pl.List(pl.String()), "File hashes in the event, lower-case"),
 )
 
-_SIGNATURE = pl.col("signature").str.to_lowercase()
-
 
 def _kind_of_signature(signature: pl.Expr) -> pl.Expr:
     """The order decides: a "login successful" is no attempt."""
@@ -233,10 +233,6 @@ _STEPS = (
 
 # ---------------------------------------------------------------------------- daily tables
 
-_KIND = pl.col("event_kind")
-TRIES = _KIND.is_in(["login_attempt", "login_success"])
-# A command that failed is sent twice, as "command" and as "unknown command".
-ENTERED = (_KIND == "command") & ~_SIGNATURE.str.contains("unknown command").fill_null(False)
 _HOUR_US = 3_600_000_000
 _UNIQUE_SOURCES = pl.col("src_ip").drop_nulls().n_unique().alias("unique_sources")
 _EVENTS_MEANING = "Events"
@@ -282,11 +278,11 @@ _TABLES = (
         distinct=(pl.col("src_ip"),),
         partial=(
             pl.len().cast(pl.Int64).alias("events"),
-            (_KIND == "connection").sum().cast(pl.Int64).alias("sessions"),
+            (KIND == "connection").sum().cast(pl.Int64).alias("sessions"),
             TRIES.sum().cast(pl.Int64).alias("login_attempts"),
-            (_KIND == "login_success").sum().cast(pl.Int64).alias("login_successes"),
+            (KIND == "login_success").sum().cast(pl.Int64).alias("login_successes"),
             ENTERED.sum().cast(pl.Int64).alias("commands"),
-            (_KIND == "download").sum().cast(pl.Int64).alias("downloads"),
+            (KIND == "download").sum().cast(pl.Int64).alias("downloads"),
             ((pl.col("enqueued_us") - pl.col("time_us")) > _HOUR_US)
             .sum()
             .cast(pl.Int64)
@@ -378,7 +374,7 @@ _TABLES = (
         where=TRIES,
         partial=(
             pl.len().cast(pl.Int64).alias("attempts"),
-            (_KIND == "login_success").sum().cast(pl.Int64).alias("successes"),
+            (KIND == "login_success").sum().cast(pl.Int64).alias("successes"),
         ),
         merged=(*_sum("attempts", "successes"), _UNIQUE_SOURCES),
         columns=(
@@ -573,6 +569,7 @@ _TABLES = (
         ),
         descending=("events",),
     ),
+    DAILY_SESSIONS,
 )
 
 STINGAR = Stream(

@@ -257,6 +257,28 @@ class Drift(_Recount):
         return {**named, **counted, **group.seen()}
 
 
+class Sessions(_Recount):
+    """Each event joins the last session of its four marks, or begins one; the events come in the
+    order in which they are published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest: dict[tuple[Any, ...], list[Event]] = {}
+        self.sessions: list[list[Event]] = []
+
+    def add(self, event: Event) -> None:
+        key = tuple(event.get(name) for name in ("sensor", "src_ip", "src_port", "dest_port"))
+        session = self.latest.get(key)
+        if session is None or _moment(event) - _moment(session[-1]) > _LONGEST_PAUSE:
+            session = self.latest[key] = []
+            self.sessions.append(session)
+        session.append(event)
+
+    def rows(self, quarantined: int) -> list[Row]:
+        made = map(_session, self.sessions)
+        return [{name: value for name, value in row.items() if value is not None} for row in made]
+
+
 RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
     "daily_summary": Summary,
     "daily_sources": Sources,
@@ -268,7 +290,61 @@ RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
     "daily_sensors": Sensors,
     "daily_hours": Hours,
     "daily_drift": Drift,
+    "daily_sessions": Sessions,
 }
+
+
+_LONGEST_PAUSE: Final = timedelta(minutes=10)
+_SHOWN: Final = 100
+_SHOWN_BYTES: Final = 64 * 1024
+
+
+def _session(events: list[Event]) -> Row:
+    """The row of a session, from its events in order."""
+    tries = [e for e in events if e.get("event_kind") in ("login_attempt", "login_success")]
+    won = [e for e in events if e.get("event_kind") == "login_success"]
+    start, end = events[0]["@timestamp"], events[-1]["@timestamp"]
+    cut = (start[11:] <= "00:10:00.000Z", end[11:] >= "23:50:00.000Z")
+    pairs = [[e.get("username"), e.get("password")] for e in tries]
+    return {
+        **{name: events[0].get(name) for name in ("sensor", "src_ip", "src_port", "dest_port")},
+        "app": _first(events, "app"),
+        "protocol": _first(events, "protocol"),
+        "start": start,
+        "end": end,
+        "may_be_cut": {(1, 1): "both", (1, 0): "start", (0, 1): "end"}.get(cut),
+        "events": len(events),
+        "login_attempts": len(tries),
+        "login_successes": len(won),
+        "username": _first(won, "username"),
+        "password": _first(won, "password"),
+        **_shown("credentials", [pair for pair in pairs if pair != [None, None]]),
+        **_shown("commands", [e["command"] for e in events if "command" in e and _entered(e)]),
+        **_shown("urls", list(dict.fromkeys(url for e in events for url in e.get("urls", ())))),
+        **_shown("hashes", list(dict.fromkeys(h for e in events for h in e.get("hashes", ())))),
+        "ssh_version": _first(events, "ssh_version"),
+        "kex_hassh": _first(events, "kex_hassh"),
+    }
+
+
+def _first(events: list[Event], name: str) -> Any:
+    return next((event[name] for event in events if name in event), None)
+
+
+def _shown(name: str, items: list[Any]) -> Row:
+    shown: list[Any] = []
+    size = 0
+    for item in items[:_SHOWN]:
+        texts = [item] if isinstance(item, str) else [text for text in item if text is not None]
+        size += sum(len(text.encode()) for text in texts)
+        if size > _SHOWN_BYTES:
+            break
+        shown.append(item)
+    return {name: shown or None, f"{name}_left_out": len(items) - len(shown) or None}
+
+
+def _moment(event: Event) -> datetime:
+    return datetime.fromisoformat(event["@timestamp"])
 
 
 def _members(text: str) -> dict[str, str]:

@@ -8,9 +8,13 @@ partials are kept (`lake`), and which tables a stream has (the stream's module).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any, Final, Protocol
 
 import polars as pl
+
+_RUN: Final = "run of rows"
+"""A column's name that no stream has."""
 
 
 class Recount(Protocol):
@@ -37,7 +41,7 @@ class DailyTable:
     """One daily table.
 
     The expressions see an event's published columns, `time_us` and `enqueued_us` (Int64, epoch
-    microseconds), and nothing else.
+    microseconds), and nothing else; events stand in the order in which they are published.
 
     Attributes:
         name: the asset's and the folder's name, `daily_...`.
@@ -49,6 +53,12 @@ class DailyTable:
         columns: every published column, keys first, in order.
         where: which events count; None: all.
         explode: a list of which each item counts by itself, under the expression's name.
+        gap: events of the same keys that are further apart in time are rows of their own, as
+            sessions are. Keys are then columns' names, partials and merged rows have `first_us`
+            and `last_us`, and rows stand by these and then by the keys. None: rows are told by
+            their keys alone.
+        finished: with a gap, expressions over the merged rows, which replace or add columns before
+            they are published.
         descending: columns to sort by, largest first, before the keys.
         quarantine_column: where quarantined events of the day's landed hours are counted, in a
             row without keys.
@@ -67,6 +77,8 @@ class DailyTable:
     distinct: tuple[pl.Expr, ...] = ()
     where: pl.Expr | None = None
     explode: pl.Expr | None = None
+    gap: timedelta | None = None
+    finished: tuple[pl.Expr, ...] = ()
     descending: tuple[str, ...] = ()
     quarantine_column: str | None = None
     order_by: str | None = None
@@ -90,7 +102,11 @@ class DailyTable:
         return named & set(columns)
 
     def partials(self, events: pl.DataFrame) -> pl.DataFrame:
-        """An hour's partial aggregates, from its events with duplicates removed."""
+        """An hour's partial aggregates, from its events with duplicates removed.
+
+        Args:
+            events: in the order in which they are published.
+        """
         frame = events.lazy()
         if self.where is not None:
             frame = frame.filter(self.where)
@@ -99,6 +115,8 @@ class DailyTable:
             frame = frame.with_columns(self.explode).explode(
                 name, empty_as_null=False, keep_nulls=False
             )
+        if self.gap is not None:
+            return self._runs(frame, "time_us", "time_us", self.partial).collect()
         grouped = frame.group_by(*self.keys, *self.distinct).agg(*self.partial)
         names = [*self.key_names, *(item.meta.output_name() for item in self.distinct)]
         return grouped.sort(names, nulls_last=True).collect()
@@ -113,10 +131,16 @@ class DailyTable:
         frame = partials.lazy()
         if self.order_by is not None:
             frame = frame.sort(self.order_by, maintain_order=True)
+        columns = [pl.col(name).cast(dtype) for name, dtype in self.schema.items()]
+        if self.gap is not None:
+            # They come out by their keys: those of the same moment stay so.
+            runs = self._runs(frame, "first_us", "last_us", self.merged)
+            rows = runs.sort("first_us", "last_us", maintain_order=True)
+            return rows.with_columns(*self.finished).select(columns).collect()
         merged = (
             frame.group_by(self.key_names)
             .agg(*self.merged)
-            .select([pl.col(name).cast(dtype) for name, dtype in self.schema.items()])
+            .select(columns)
             .sort(
                 [*self.descending, *self.key_names],
                 descending=[True] * len(self.descending) + [False] * len(self.key_names),
@@ -130,3 +154,27 @@ class DailyTable:
             {self.quarantine_column: [quarantined]}, schema={self.quarantine_column: pl.Int64}
         )
         return pl.concat([merged, row], how="diagonal").select(list(self.schema))
+
+    def _runs(
+        self, frame: pl.LazyFrame, first: str, last: str, aggregates: tuple[pl.Expr, ...]
+    ) -> pl.LazyFrame:
+        """Rows of the same keys put together, as far as no gap lies between them.
+
+        Args:
+            frame: rows that begin and end at two moments; of those with the same keys none begins
+                before an earlier one ends.
+            first, last: the columns with these moments, in epoch microseconds.
+            aggregates: over the rows that are put together, which stand in order of time.
+        """
+        keys = self.key_names
+        gap_us = self.gap // timedelta(microseconds=1) if self.gap is not None else 0
+        ordered = frame.sort([*keys, first], nulls_last=True, maintain_order=True)
+        same = pl.all_horizontal(pl.col(key).eq_missing(pl.col(key).shift(1)) for key in keys)
+        near = pl.col(first) - pl.col(last).shift(1) <= gap_us
+        opens = ~(same & near).fill_null(False)
+        return (
+            ordered.with_columns(opens.cast(pl.UInt32).cum_sum().alias(_RUN))
+            .group_by(_RUN, maintain_order=True)
+            .agg(pl.col(keys).first(), *aggregates)
+            .drop(_RUN)
+        )

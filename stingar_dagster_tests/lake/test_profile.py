@@ -312,12 +312,9 @@ def test_sessions_come_out_alike_however_their_events_are_cut(
     schema = {name: STINGAR.schema[name] for name in rebuilding.NEEDED}
     frame = pl.DataFrame(rows, schema=schema)
     bounds = sorted({0, *cuts, len(frame)})
-    pieces = [
-        rebuilding.joined(rebuilding.parts(frame[start:end].lazy()))
-        for start, end in itertools.pairwise(bounds)
-    ] or [rebuilding.joined(rebuilding.parts(frame.lazy()))]
+    pieces = [rebuilding.parts(frame[start:end]) for start, end in itertools.pairwise(bounds)]
     whole = rebuilding.sessions(frame.lazy()).collect()
-    assert rebuilding.finished(rebuilding.joined(pl.concat(pieces))).collect().equals(whole)
+    assert rebuilding.joined(pieces or [rebuilding.parts(frame)]).equals(whole)
     assert dict(whole.schema) == rebuilding.SCHEMA
     assert whole.height == plainly_counted(events)
 

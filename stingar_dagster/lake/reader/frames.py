@@ -28,8 +28,9 @@ from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import hour_of_path, parse_hour
 from stingar_dagster.lake.quarantine import SCHEMA as _QUARANTINE
+from stingar_dagster.lake.reader import origins
 from stingar_dagster.lake.reader.hours import DAY, HOUR, read_if_there
-from stingar_dagster.lake.reader.query import Query, utc
+from stingar_dagster.lake.reader.query import SOURCE, Query, utc
 from stingar_dagster.lake.reader.search import hours_to_read, matches
 from stingar_dagster.settings import load_settings
 from stingar_dagster.storage import open_store
@@ -44,6 +45,8 @@ Time = datetime | date | str
 Schema = dict[str, pl.DataType]
 
 _STREAM: Final = "stingar"
+_ORIGIN: Final = "origin of an address"
+"""A column's name that no stream has."""
 
 
 def events(
@@ -60,6 +63,7 @@ def events(
     password: str | None = None,
     command: str | None = None,
     where: str | None = None,
+    enrich: bool = False,
     url: str | None = None,
     stream: str = _STREAM,
 ) -> pl.LazyFrame:
@@ -73,6 +77,7 @@ def events(
         username, password: of a login attempt, exactly.
         command: text that stands in the command line, upper or lower case of ASCII letters alike.
         where: condition in SQL over the columns.
+        enrich: whether to add country and network operator of the source (see `enrich`).
         url: where the lake is; default: STINGAR_LAKE.
         stream: whose events.
 
@@ -81,7 +86,7 @@ def events(
 
     Raises:
         UsageError: an argument can't be used.
-        SettingsError: the lake can't be found.
+        SettingsError: the lake, or a database of origins, can't be found or read.
         StoreUnavailable, StoreDenied: the lake can't be read; raised when the frame is collected.
     """
     query = Query(
@@ -107,7 +112,8 @@ def events(
         read = (found.events for found in matches(lake, hours, query, holds, asked))
         return _narrowed(_head(read, n_rows), later, names)
 
-    return register_io_source(source, schema=lake.stream.schema, explain_name="events")
+    found = register_io_source(source, schema=lake.stream.schema, explain_name="events")
+    return _with_origins(found, SOURCE) if enrich else found
 
 
 def daily(
@@ -200,7 +206,26 @@ def ip(
         address,
         None if since is None else moment(since),
         None if until is None else moment(until),
+        origins=origins.databases(load_settings().geo),
     )
+
+
+def enrich(frame: pl.LazyFrame | pl.DataFrame, column: str = SOURCE) -> pl.LazyFrame:
+    """A frame with where its addresses come from, by the MMDB files that STINGAR_GEO names.
+
+    Columns `src_country`, `src_asn`, `src_as_org` and `geo_database` are added
+    (`reader.origins.COLUMNS`), the last one with names and build dates of the databases that said
+    so. They are worked out when the frame is collected, and only if they are asked for.
+
+    Args:
+        frame: of events, or a daily table such as `daily_sources` or `daily_sessions`.
+        column: its column of addresses.
+
+    Raises:
+        UsageError: STINGAR_GEO is not set, or there is no such column.
+        SettingsError: a file can't be read; also raised when the frame is collected.
+    """
+    return _with_origins(frame.lazy(), column)
 
 
 def sessions(events: pl.LazyFrame | pl.DataFrame) -> pl.LazyFrame:
@@ -247,6 +272,17 @@ def moment(time: Time) -> datetime:
     if not isinstance(time, datetime):
         time = datetime(time.year, time.month, time.day)
     return utc(time)
+
+
+def _with_origins(frame: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    known = origins.wanted(load_settings().geo)
+    if column not in frame.collect_schema():
+        raise UsageError(f"the frame has no column {column!r} of addresses to look up")
+    found = pl.col(column).map_batches(
+        known.of, return_dtype=pl.Struct(origins.SCHEMA), is_elementwise=True
+    )
+    columns = [pl.col(_ORIGIN).struct.field(name) for name in origins.SCHEMA]
+    return frame.with_columns(found.alias(_ORIGIN)).with_columns(columns).drop(_ORIGIN)
 
 
 def _stream(name: str) -> Stream:

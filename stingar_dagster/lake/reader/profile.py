@@ -16,7 +16,8 @@ from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.reader import sessions
 from stingar_dagster.lake.reader.hours import PublishedHour
-from stingar_dagster.lake.reader.query import TIME, Query, parse_source, stamp
+from stingar_dagster.lake.reader.origins import Databases
+from stingar_dagster.lake.reader.query import SOURCE, TIME, Query, parse_source, stamp
 from stingar_dagster.lake.reader.search import hours_to_read, matches
 from stingar_dagster.safe_text import visible
 from stingar_dagster.streams.expressions import microseconds
@@ -76,6 +77,8 @@ class Profile:
             tables.
         apps, kinds, user_agents: value and events, the most frequent first.
         sessions: rebuilt (`sessions.COLUMNS`), by start.
+        origins: where each address comes from (`origins.COLUMNS`), for a single one also if it was
+            never seen; None where no database is set.
     """
 
     source: str
@@ -97,6 +100,7 @@ class Profile:
     kinds: pl.DataFrame = field(repr=False)
     user_agents: pl.DataFrame = field(repr=False)
     sessions: pl.DataFrame = field(repr=False)
+    origins: pl.DataFrame | None = field(repr=False, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON values; members without a value are left out."""
@@ -117,6 +121,8 @@ class Profile:
             "last_seen": _text(self.last_seen),
         }
         frames = ("days", *_TABLES, *_COUNTED, "sessions")
+        if self.origins is not None:
+            frames = (*frames, "origins")
         return _filled(told) | {
             name: [_filled(row) for row in getattr(self, name).to_dicts()] for name in frames
         }
@@ -133,6 +139,7 @@ def profile(
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    origins: Databases | None = None,
 ) -> Profile:
     """Everything that is published of an address or network.
 
@@ -141,10 +148,12 @@ def profile(
         source: IPv4 or IPv6, an address or a network (CIDR).
         since, until: half-open range of the events' own time; None: everything published.
         progress: told of hours read and to be read.
+        origins: what tells where addresses come from.
 
     Raises:
         UsageError: `source` is neither an address nor a network; or so much is known of it that
             its sessions can't be held.
+        SettingsError: a database of origins is damaged.
     """
     network = parse_source(source)
     query = Query(since or _EVER[0], until or _EVER[1], network=str(network))
@@ -165,9 +174,12 @@ def profile(
         read=len(hours),
     )
     is_one = network.prefixlen == network.max_prefixlen
+    name = str(network.network_address if is_one else network)
     days = gathered.days()
+    counted = {table: gathered.table(table) for table in _TABLES}
+    addresses = pl.DataFrame({SOURCE: [name]}) if is_one else counted["sources"].select(SOURCE)
     return Profile(
-        source=str(network.network_address if is_one else network),
+        source=name,
         since=since,
         until=until,
         coverage=coverage,
@@ -176,7 +188,8 @@ def profile(
         last_seen=gathered.last,
         days=_every_day(days, published),
         sessions=gathered.sessions(),
-        **{name: gathered.table(name) for name in _TABLES},
+        origins=None if origins is None else origins.enriched(addresses),
+        **counted,
         **{name: gathered.counts(name) for name in _COUNTED},
     )
 
@@ -230,8 +243,7 @@ class _Gathered:
             self._counts[name].append(self._held(counted))
         by_day = events.group_by(pl.col(TIME).str.head(10).alias("date"))
         self._days.append(by_day.agg(pl.len().cast(pl.Int64()).alias("events")))
-        of_batch = sessions.joined(sessions.parts(events.lazy())).collect()
-        self._sessions.append(self._held(of_batch))
+        self._sessions.append(self._held(sessions.parts(events)))
 
     def _held(self, frame: pl.DataFrame) -> pl.DataFrame:
         self.size += int(frame.estimated_size())
@@ -249,8 +261,7 @@ class _Gathered:
         return pl.concat(self._days).group_by("date").agg(pl.col("events").sum())
 
     def sessions(self) -> pl.DataFrame:
-        parts = pl.concat(self._sessions).lazy()
-        return sessions.finished(sessions.joined(parts)).collect()
+        return sessions.joined(self._sessions)
 
 
 def _check_size(source: str, gathered: _Gathered) -> None:
