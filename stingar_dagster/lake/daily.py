@@ -13,11 +13,12 @@ import msgspec
 import polars as pl
 
 from stingar_dagster.lake.hours import read_hour, slices_of, table_events
+from stingar_dagster.lake.kept_rows import KeptRows, day_of, kept_rows
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.partials import partials_in
+from stingar_dagster.lake.partials import kept_in, partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.quarantine import quarantine_reasons
 from stingar_dagster.lake.segments import complete, read_frame
@@ -75,10 +76,19 @@ class _Hours:
 
     def draft(self, table: DailyTable) -> Draft:
         quarantined = self._quarantined if table.quarantine_column else 0
-        frame = table.merge(self._partials(table), quarantined)
-        data = json_lines(frame) if len(frame) else None
+        schema = dict(table.partials(self._no_events).schema)
+        if table.gap is None:
+            partials = [self._partial(table, schema, *hour) for hour in self._with_events()]
+            frame = table.merge(pl.concat([pl.DataFrame(schema=schema), *partials]), quarantined)
+            data, rows = json_lines(frame), len(frame)
+        else:
+            kept = [self._kept(table, schema, *hour) for hour in self._with_events()]
+            data, rows = day_of(table, kept)
         sources = sources_of_day(table, self._records, quarantined)
-        return Draft(Record(made_from=sources, rows=len(frame), size=len(data or b"")), data)
+        return Draft(Record(made_from=sources, rows=rows, size=len(data)), data or None)
+
+    def _with_events(self) -> list[tuple[datetime, Record]]:
+        return [(hour, record) for hour, record in sorted(self._records.items()) if record.rows]
 
     def _members(self, path: str) -> dict[str, bytes] | None:
         """What an object holds; None where it is gone."""
@@ -89,29 +99,39 @@ class _Hours:
         table = self._tables.get(path)
         return partials_in(data, path) if table is None else {table: data}
 
-    def _partials(self, table: DailyTable) -> pl.DataFrame:
-        schema = dict(table.partials(self._no_events).schema)
-        frames = [
-            self._partial(table, schema, hour, record)
-            for hour, record in sorted(self._records.items())
-            if record.rows
-        ]
-        return pl.concat([pl.DataFrame(schema=schema), *frames])
-
     def _partial(
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
     ) -> pl.DataFrame:
+        path, members = self._stored(table, hour, record)
+        data = members.get(table.name)
+        if data is not None:
+            return complete(read_frame(data, path), schema, path)
+        return self._counted(table, hour, record)
+
+    def _kept(
+        self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
+    ) -> KeptRows:
+        path, members = self._stored(table, hour, record)
+        kept = kept_in(members, table, schema, path)
+        return kept or kept_rows(table, self._counted(table, hour, record), hour)
+
+    def _stored(
+        self, table: DailyTable, hour: datetime, record: Record
+    ) -> tuple[str, dict[str, bytes]]:
+        """The path of the hour's partial aggregates, and what it holds; nothing if it was lost.
+
+        Raises:
+            FileNotFoundError: the hour was published again meanwhile: start over.
+        """
         path = record.partials_of(table.name)
-        if path is not None and path in self._members_of:
-            data = self._members_of[path].get(table.name)
-            if data is not None:
-                return complete(read_frame(data, path), schema, path)
-        elif path is not None:
+        if path is not None and path not in self._members_of:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
             if now != record:
-                # The hour was published again meanwhile: start over.
                 raise FileNotFoundError(path)
-        # The partial was lost, or its table declared later: count the hour's events now.
+        return path or "", self._members_of.get(path or "", {})
+
+    def _counted(self, table: DailyTable, hour: datetime, record: Record) -> pl.DataFrame:
+        """The hour's events counted now: its partial was lost, or the table declared later."""
         staged = read_hour(self._lake, hour, record.made_from)
         slices = slices_of(self._lake, staged)
         return table.partials(table_events(self._lake, slices, staged.order))

@@ -9,12 +9,12 @@ partials are kept (`lake`), and which tables a stream has (the stream's module).
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
-_RUN: Final = "run of rows"
-"""A column's name that no stream has."""
+_RUN, _ROW = "run of rows", "row of partials"
+"""Columns' names that no stream has."""
 
 
 class Recount(Protocol):
@@ -54,11 +54,14 @@ class DailyTable:
         where: which events count; None: all.
         explode: a list of which each item counts by itself, under the expression's name.
         gap: events of the same keys that are further apart in time are rows of their own, as
-            sessions are. Keys are then columns' names, partials and merged rows have `first_us`
-            and `last_us`, and rows stand by these and then by the keys. None: rows are told by
-            their keys alone.
-        finished: with a gap, expressions over the merged rows, which replace or add columns before
-            they are published.
+            sessions are. Keys are then columns' names, partials and merged rows have the same
+            columns, `first_us` and `last_us` among them, a partial is what it would be merged by
+            itself, and rows stand by `first_us` and then by the keys. None: rows are told by their
+            keys alone.
+        finished: with a gap, expressions over one merged row, which replace or add columns before
+            it is published.
+        form: with a gap, of its published rows: raised with every release that changes what
+            they say or how, since hours keep rows as they are published.
         descending: columns to sort by, largest first, before the keys.
         quarantine_column: where quarantined events of the day's landed hours are counted, in a
             row without keys.
@@ -79,6 +82,7 @@ class DailyTable:
     explode: pl.Expr | None = None
     gap: timedelta | None = None
     finished: tuple[pl.Expr, ...] = ()
+    form: int = 1
     descending: tuple[str, ...] = ()
     quarantine_column: str | None = None
     order_by: str | None = None
@@ -116,7 +120,8 @@ class DailyTable:
                 name, empty_as_null=False, keep_nulls=False
             )
         if self.gap is not None:
-            return self._runs(frame, "time_us", "time_us", self.partial).collect()
+            runs = self._runs(frame, "time_us", "time_us", self.partial)
+            return runs.sort("first_us", *self.key_names, nulls_last=True).collect()
         grouped = frame.group_by(*self.keys, *self.distinct).agg(*self.partial)
         names = [*self.key_names, *(item.meta.output_name() for item in self.distinct)]
         return grouped.sort(names, nulls_last=True).collect()
@@ -128,15 +133,12 @@ class DailyTable:
             partials: the hours' partials, concatenated in order of time.
             quarantined: quarantined events of the day's landed hours.
         """
+        if self.gap is not None:
+            return self.finish(self.join(partials))
         frame = partials.lazy()
         if self.order_by is not None:
             frame = frame.sort(self.order_by, maintain_order=True)
         columns = [pl.col(name).cast(dtype) for name, dtype in self.schema.items()]
-        if self.gap is not None:
-            # They come out by their keys: those of the same moment stay so.
-            runs = self._runs(frame, "first_us", "last_us", self.merged)
-            rows = runs.sort("first_us", "last_us", maintain_order=True)
-            return rows.with_columns(*self.finished).select(columns).collect()
         merged = (
             frame.group_by(self.key_names)
             .agg(*self.merged)
@@ -155,6 +157,45 @@ class DailyTable:
         )
         return pl.concat([merged, row], how="diagonal").select(list(self.schema))
 
+    def join(self, partials: pl.DataFrame) -> pl.DataFrame:
+        """Partials of a table with a gap, those put together between which there is none.
+
+        Args:
+            partials: concatenated in order of time.
+        """
+        # Few rows have a neighbour, and putting rows together costs more than all the rest.
+        near = self.have_neighbours(partials)
+        rows = pl.concat([partials.filter(~near), self.joined(partials.filter(near))])
+        return rows.sort("first_us", *self.key_names, nulls_last=True)
+
+    def have_neighbours(self, partials: pl.DataFrame) -> pl.Series:
+        """Which partials are to be put together with others.
+
+        Args:
+            partials: concatenated in order of time.
+        """
+        keys = self.key_names
+        marks = partials.select(*keys, "first_us", "last_us").with_row_index(_ROW)
+        recurring = marks.filter(marks.select(keys).to_struct().is_duplicated())
+        runs = self._numbered(recurring.lazy(), "first_us", "last_us").select(_ROW, _RUN).collect()
+        near = runs.filter(runs[_RUN].is_duplicated())[_ROW]
+        return marks.select(pl.col(_ROW).is_in(near.implode())).to_series()
+
+    def joined(self, partials: pl.DataFrame, *besides: pl.Expr) -> pl.DataFrame:
+        """Partials that have neighbours put together.
+
+        Args:
+            partials: concatenated in order of time.
+            besides: more aggregates over the partials of one row, in order of time.
+        """
+        runs = self._runs(partials.lazy(), "first_us", "last_us", (*self.merged, *besides))
+        return runs.select(partials.columns).collect()
+
+    def finish(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Merged rows of a table with a gap as they are published."""
+        columns = [pl.col(name).cast(dtype) for name, dtype in self.schema.items()]
+        return rows.lazy().with_columns(*self.finished).select(columns).collect()
+
     def _runs(
         self, frame: pl.LazyFrame, first: str, last: str, aggregates: tuple[pl.Expr, ...]
     ) -> pl.LazyFrame:
@@ -166,15 +207,16 @@ class DailyTable:
             first, last: the columns with these moments, in epoch microseconds.
             aggregates: over the rows that are put together, which stand in order of time.
         """
+        keys = [pl.col(key).first() for key in self.key_names]
+        runs = self._numbered(frame, first, last).group_by(_RUN, maintain_order=True)
+        return runs.agg(*keys, *aggregates).drop(_RUN)
+
+    def _numbered(self, frame: pl.LazyFrame, first: str, last: str) -> pl.LazyFrame:
+        """The rows of a frame, as for `_runs`, in order of keys and time, each with its run."""
         keys = self.key_names
         gap_us = self.gap // timedelta(microseconds=1) if self.gap is not None else 0
         ordered = frame.sort([*keys, first], nulls_last=True, maintain_order=True)
         same = pl.all_horizontal(pl.col(key).eq_missing(pl.col(key).shift(1)) for key in keys)
         near = pl.col(first) - pl.col(last).shift(1) <= gap_us
         opens = ~(same & near).fill_null(False)
-        return (
-            ordered.with_columns(opens.cast(pl.UInt32).cum_sum().alias(_RUN))
-            .group_by(_RUN, maintain_order=True)
-            .agg(pl.col(keys).first(), *aggregates)
-            .drop(_RUN)
-        )
+        return ordered.with_columns(opens.cast(pl.UInt32).cum_sum().alias(_RUN))
