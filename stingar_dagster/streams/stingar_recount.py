@@ -263,20 +263,68 @@ class Sessions(_Recount):
 
     def __init__(self) -> None:
         super().__init__()
-        self.latest: dict[tuple[Any, ...], list[Event]] = {}
-        self.sessions: list[list[Event]] = []
+        self.latest: dict[tuple[Any, ...], _Session] = {}
+        self.sessions: list[_Session] = []
 
     def add(self, event: Event) -> None:
-        key = tuple(event.get(name) for name in ("sensor", "src_ip", "src_port", "dest_port"))
+        key = tuple(event.get(name) for name in _SESSION_MARKS)
         session = self.latest.get(key)
-        if session is None or _moment(event) - _moment(session[-1]) > _LONGEST_PAUSE:
-            session = self.latest[key] = []
+        if session is None or _moment(event["@timestamp"]) - _moment(session.end) > _LONGEST_PAUSE:
+            session = self.latest[key] = _Session(key, event["@timestamp"])
             self.sessions.append(session)
-        session.append(event)
+        session.see(event)
 
     def rows(self, quarantined: int) -> list[Row]:
-        made = map(_session, self.sessions)
+        made = (session.row() for session in self.sessions)
         return [{name: value for name, value in row.items() if value is not None} for row in made]
+
+
+class _Session:
+    """What is remembered of a session: its events are not, since a day has many."""
+
+    __slots__ = ("counts", "end", "first", "key", "lists", "named", "start")
+
+    def __init__(self, key: tuple[Any, ...], start: str) -> None:
+        self.key = key
+        self.start = self.end = start
+        self.counts = [0, 0, 0]
+        self.first: Row = {}
+        self.lists: dict[str, list[Any]] = {}
+        self.named: dict[str, dict[str, None]] = {}  # each once, in order
+
+    def see(self, event: Event) -> None:
+        kind = event.get("event_kind")
+        won, tried = kind == "login_success", kind in ("login_attempt", "login_success")
+        self.end = event["@timestamp"]
+        self.counts = [n + m for n, m in zip(self.counts, (1, tried, won), strict=True)]
+        names = ("app", "protocol", "ssh_version", "kex_hassh")
+        for name in (*names, "username", "password") if won else names:
+            if name in event:
+                self.first.setdefault(name, event[name])
+        pair = [event.get("username"), event.get("password")]
+        if tried and pair != [None, None]:
+            self.lists.setdefault("credentials", []).append(pair)
+        if "command" in event and _entered(event):
+            self.lists.setdefault("commands", []).append(event["command"])
+        for name in ("urls", "hashes"):
+            if event.get(name):
+                self.named.setdefault(name, {}).update(dict.fromkeys(event[name]))
+
+    def row(self) -> Row:
+        cut = (self.start[11:] <= "00:10:00.000Z", self.end[11:] >= "23:50:00.000Z")
+        row = {
+            **dict(zip(_SESSION_MARKS, self.key, strict=True)),
+            "start": self.start,
+            "end": self.end,
+            "may_be_cut": {(1, 1): "both", (1, 0): "start", (0, 1): "end"}.get(cut),
+            **dict(zip(("events", "login_attempts", "login_successes"), self.counts, strict=True)),
+            **self.first,
+        }
+        for name in ("credentials", "commands"):
+            row |= _shown(name, self.lists.get(name, []))
+        for name in ("urls", "hashes"):
+            row |= _shown(name, list(self.named.get(name, {})))
+        return row
 
 
 RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
@@ -294,41 +342,10 @@ RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
 }
 
 
+_SESSION_MARKS: Final = ("sensor", "src_ip", "src_port", "dest_port")
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _SHOWN: Final = 100
 _SHOWN_BYTES: Final = 64 * 1024
-
-
-def _session(events: list[Event]) -> Row:
-    """The row of a session, from its events in order."""
-    tries = [e for e in events if e.get("event_kind") in ("login_attempt", "login_success")]
-    won = [e for e in events if e.get("event_kind") == "login_success"]
-    start, end = events[0]["@timestamp"], events[-1]["@timestamp"]
-    cut = (start[11:] <= "00:10:00.000Z", end[11:] >= "23:50:00.000Z")
-    pairs = [[e.get("username"), e.get("password")] for e in tries]
-    return {
-        **{name: events[0].get(name) for name in ("sensor", "src_ip", "src_port", "dest_port")},
-        "app": _first(events, "app"),
-        "protocol": _first(events, "protocol"),
-        "start": start,
-        "end": end,
-        "may_be_cut": {(1, 1): "both", (1, 0): "start", (0, 1): "end"}.get(cut),
-        "events": len(events),
-        "login_attempts": len(tries),
-        "login_successes": len(won),
-        "username": _first(won, "username"),
-        "password": _first(won, "password"),
-        **_shown("credentials", [pair for pair in pairs if pair != [None, None]]),
-        **_shown("commands", [e["command"] for e in events if "command" in e and _entered(e)]),
-        **_shown("urls", list(dict.fromkeys(url for e in events for url in e.get("urls", ())))),
-        **_shown("hashes", list(dict.fromkeys(h for e in events for h in e.get("hashes", ())))),
-        "ssh_version": _first(events, "ssh_version"),
-        "kex_hassh": _first(events, "kex_hassh"),
-    }
-
-
-def _first(events: list[Event], name: str) -> Any:
-    return next((event[name] for event in events if name in event), None)
 
 
 def _shown(name: str, items: list[Any]) -> Row:
@@ -343,8 +360,8 @@ def _shown(name: str, items: list[Any]) -> Row:
     return {name: shown or None, f"{name}_left_out": len(items) - len(shown) or None}
 
 
-def _moment(event: Event) -> datetime:
-    return datetime.fromisoformat(event["@timestamp"])
+def _moment(stamp: str) -> datetime:
+    return datetime.fromisoformat(stamp)
 
 
 def _members(text: str) -> dict[str, str]:
