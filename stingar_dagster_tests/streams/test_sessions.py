@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stingar_dagster import lake as readers
+from stingar_dagster.lake.kept_rows import day_of, kept_rows
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.streams import STINGAR
 from stingar_dagster.streams.stingar_recount import RECOUNTS
@@ -48,9 +50,23 @@ def frame_of(events: Sequence[Event]) -> pl.DataFrame:
 
 
 def rows(*stretches: Sequence[Event]) -> list[Event]:
-    """The table from stretches of the day, as it is published."""
+    """The table from stretches of the day, merged at once."""
     partials = [DAILY_SESSIONS.partials(frame_of(events)) for events in ([], *stretches)]
     data = json_lines(DAILY_SESSIONS.merge(pl.concat(partials)))
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def published(*hours: Sequence[Event]) -> list[Event]:
+    """The table from the hours of the day, as it is published: it must be the same bytes."""
+    partials = [(DAILY_SESSIONS.partials(frame_of(events)), events) for events in hours]
+    kept = [
+        kept_rows(DAILY_SESSIONS, frame, datetime.fromisoformat(events[0]["@timestamp"][:13] + "Z"))
+        for frame, events in partials
+    ]
+    data, count = day_of(DAILY_SESSIONS, kept)
+    merged = [DAILY_SESSIONS.merge(pl.concat([frame for frame, _ in partials]))] if hours else []
+    assert data == b"".join(map(json_lines, merged))
+    assert count == sum(map(len, merged))
     return [json.loads(line) for line in data.splitlines()]
 
 
@@ -101,7 +117,7 @@ def test_a_day_merged_from_any_stretches_is_the_recount_of_its_events(
 ) -> None:
     moments = [(item.pop("at"), item) for item in [dict(item) for item in events]]
     ordered = [at(when, **item) for when, item in sorted(moments, key=lambda pair: pair[0])]
-    whole = rows(*by_hour(ordered))
+    whole = published(*by_hour(ordered))
     assert canonical(whole) == canonical(recounted(ordered))
     assert sum(row["events"] for row in whole) == len(ordered)
     edges = sorted({0, *(min(cut, len(ordered)) for cut in cuts), len(ordered)})
@@ -110,7 +126,7 @@ def test_a_day_merged_from_any_stretches_is_the_recount_of_its_events(
 
 def test_a_session_that_crosses_an_hour_is_one() -> None:
     events = [at(minute * MINUTE, sensor="s") for minute in (55, 59, 62, 72)]
-    (row,) = rows(*by_hour(events))
+    (row,) = published(*by_hour(events))
     assert (row["start"][11:16], row["end"][11:16], row["events"]) == ("00:55", "01:12", 4)
 
 
@@ -133,8 +149,42 @@ def test_a_session_near_midnight_says_that_it_may_be_cut(
 
 
 def test_a_session_of_all_day_may_be_cut_at_both_ends() -> None:
-    (row,) = rows(*by_hour([at(minute * MINUTE) for minute in range(0, 1440, 9)]))
+    (row,) = published(*by_hour([at(minute * MINUTE) for minute in range(0, 1440, 9)]))
     assert (row["may_be_cut"], row["events"]) == ("both", 160)
+
+
+@pytest.mark.parametrize(
+    ("pause", "sessions"),
+    [(10 * MINUTE, 1), (10 * MINUTE + timedelta(milliseconds=1), 2)],
+)
+@pytest.mark.parametrize("before", [timedelta(milliseconds=1), 5 * MINUTE, 10 * MINUTE])
+def test_over_an_hours_border_the_pause_counts_to_the_millisecond(
+    before: timedelta, pause: timedelta, sessions: int
+) -> None:
+    first = at(6 * HOUR - before)
+    assert len(published([first], [at(6 * HOUR - before + pause)])) == sessions
+
+
+def test_a_session_stands_where_it_began_and_the_others_stay_as_they_are() -> None:
+    others = [at(time * MINUTE, src_port=port) for port, time in enumerate((355, 358, 362, 370))]
+    long = [at(time * MINUTE, src_port=9) for time in (356, 361, 369)]
+    ordered = sorted([*others, *long], key=lambda item: item["@timestamp"])
+    found = published(*by_hour(ordered))
+    assert [(row["src_port"], row["events"]) for row in found] == [
+        (0, 1), (9, 3), (1, 1), (2, 1), (3, 1),
+    ]  # fmt: skip
+
+
+def test_hours_of_many_megabytes_are_strung_together_whole() -> None:
+    entered = {"event_kind": "command", "command": "x" * 60_000}
+    events = [
+        at(6 * HOUR + number * MINUTE, src_port=number % 30, **entered) for number in range(-5, 60)
+    ]
+    assert sum(row["events"] for row in published(*by_hour(events))) == 65
+
+
+def test_a_day_without_events_has_no_sessions() -> None:
+    assert published() == []
 
 
 @pytest.mark.parametrize("count", [MOST_ITEMS, MOST_ITEMS + 1, 3 * MOST_ITEMS])
@@ -222,15 +272,65 @@ def test_a_session_over_midnight_has_a_row_in_either_day_and_is_one_to_a_search(
     site.check()
 
 
-def test_verify_finds_a_session_that_was_changed(tmp_path: Path) -> None:
+def test_a_late_event_joins_two_sessions_to_one(tmp_path: Path) -> None:
+    late, whole = Site.at(tmp_path / "late"), Site.at(tmp_path / "whole")
+    early, between, after = (visit(DAY + time * MINUTE, "a") for time in (352, 359, 366))
+    other = [event(DAY + 359 * MINUTE, src_port=1)]
+    late.put([*early, *after, *other], start=DAY + 8 * HOUR)
+    late.run()
+    assert [row["events"] for row in late.daily("daily_sessions")] == [1, 1, 1]
+    late.put(between, start=DAY + 9 * HOUR, first=3)
+    work = late.run()
+    assert (work.published, work.rolled) == ([DAY + 5 * HOUR], [DAY])
+    assert [row["events"] for row in late.daily("daily_sessions")] == [3, 1]
+    whole.put([*early, *between, *after, *other], start=DAY + 8 * HOUR)
+    whole.run()
+    folder = "daily/daily_sessions"
+    assert late.objects(folder) == whole.objects(folder)
+    late.check()
+
+
+def test_a_day_without_events_has_no_object(tmp_path: Path) -> None:
+    site = Site.at(tmp_path)
+    site.pipeline().roll_day(DAY)
+    assert site.objects("daily") == {}
+
+
+@pytest.mark.parametrize(
+    ("is_said", "stands"),
+    [(b'["root","b"]', b'["root","c"]'), (b'{"sensor":"lab-1","src_ip":"192.0.2.7"', b"")],
+    ids=["changed", "lost"],
+)
+def test_verify_finds_a_session_that_was(is_said: bytes, stands: bytes, tmp_path: Path) -> None:
     site = Site.at(tmp_path)
     site.put(visit(DAY + HOUR, "a", "b"), start=DAY + 8 * HOUR)
     site.run()
     path = "stingar/daily/daily_sessions/date=2026-11-03/daily_sessions.json"
-    data = site.lake_store.read(path)
-    site.lake_store.write(path, data.replace(b'["root","b"]', b'["root","c"]'))
+    lines = site.lake_store.read(path).splitlines(keepends=True)
+    assert any(is_said in line for line in lines)
+    changed = [line.replace(is_said, stands) if stands else b"" for line in lines]
+    site.lake_store.write(path, b"".join(changed))
     problems = verify(site.pipeline()).problems
     assert [problem.place for problem in problems] == ["daily_sessions 2026-11-03"]
+
+
+def test_rows_that_hours_keep_in_an_earlier_form_are_made_anew(tmp_path: Path) -> None:
+    site = Site.at(tmp_path)
+    site.put(visit(DAY + HOUR, "a", "b"), start=DAY + 8 * HOUR)
+    site.run()
+    columns = tuple(item for item in DAILY_SESSIONS.columns if item.name != "credentials")
+    newer = replace(DAILY_SESSIONS, columns=columns, form=DAILY_SESSIONS.form + 1)
+    tables = tuple(newer if table is DAILY_SESSIONS else table for table in STINGAR.tables)
+    site.pipeline(replace(STINGAR, tables=tables)).roll_day(DAY)
+    (row,) = site.daily("daily_sessions")
+    assert "credentials" not in row
+    assert row["login_attempts"] == 2
+
+
+def test_an_hour_keeps_partials_only_of_sessions_that_may_go_on() -> None:
+    events = [at(6 * HOUR + number * MINUTE, src_port=number) for number in range(60)]
+    kept = kept_rows(DAILY_SESSIONS, DAILY_SESSIONS.partials(frame_of(events)), DAY + 6 * HOUR)
+    assert kept.open["src_port"].to_list() == [*range(11), *range(50, 60)]
 
 
 def test_an_hour_whose_partial_was_lost_is_counted_in_the_order_of_its_events(
