@@ -167,11 +167,13 @@ def test_over_an_hours_border_the_pause_counts_to_the_millisecond(
 
 def test_a_session_stands_where_it_began_and_the_others_stay_as_they_are() -> None:
     others = [at(time * MINUTE, src_port=port) for port, time in enumerate((355, 358, 362, 370))]
+    # By its port the second of them comes first.
     long = [at(time * MINUTE, src_port=9) for time in (356, 361, 369)]
-    ordered = sorted([*others, *long], key=lambda item: item["@timestamp"])
+    next_one = [at(time * MINUTE, src_port=5) for time in (357, 363)]
+    ordered = sorted([*others, *long, *next_one], key=lambda item: item["@timestamp"])
     found = published(*by_hour(ordered))
     assert [(row["src_port"], row["events"]) for row in found] == [
-        (0, 1), (9, 3), (1, 1), (2, 1), (3, 1),
+        (0, 1), (9, 3), (5, 2), (1, 1), (2, 1), (3, 1),
     ]  # fmt: skip
 
 
