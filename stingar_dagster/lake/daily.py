@@ -15,7 +15,7 @@ import polars as pl
 from stingar_dagster.lake.hours import read_hour, slices_of, table_events
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
-from stingar_dagster.lake.ledger import Ledger, read_ledger
+from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
@@ -167,13 +167,23 @@ def table_records(lake: Lake, day: datetime) -> dict[str, Record | None]:
 
 
 def kept_digests(lake: Lake) -> dict[tuple[str, datetime], str]:
-    """The versions of what is kept of days for later reports, by part and day."""
-    entries = lake.store.find(lake.layout.digests)
-    return {
-        (entry.path.split("/")[-2], day_of_path(entry.path)): entry.etag
-        for entry in entries
-        if entry.path.split("/")[-2] in REACH
-    }
+    """What is kept of days for later reports: the path of each day's parts, which changes with
+    their content."""
+    found: dict[tuple[str, datetime], set[str]] = {}
+    for entry in lake.store.find(lake.layout.digests):
+        part = entry.path.split("/")[-3]
+        if part in REACH:
+            found.setdefault((part, day_of_path(entry.path)), set()).add(entry.path)
+    several = sorted({day for (_, day), paths in found.items() if len(paths) > 1})
+    records = in_parallel(lambda day: report_record(lake, day), several)
+    named = {path for record in records if record is not None for path in record.partial_paths()}
+    # One that no record names was left by a process that died, or is about to be named.
+    return {key: min(paths & named or paths) for key, paths in found.items()}
+
+
+def report_record(lake: Lake, day: datetime) -> Record | None:
+    """The record of a day's report; None where there is none yet."""
+    return read_record(lake.store, lake.layout.day_record(REPORT, day))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +210,8 @@ class ReportSources:
     def names(self) -> tuple[str, ...]:
         """What the report's record says it is made from; nothing where there is to be none.
 
-        Of digests the versions count, not the bytes: a digest is written only where it differs,
-        and one listing tells them all.
+        Of digests their names count, which one listing tells. Versions of captures do not: the
+        same events in another store make the same report.
         """
         made_from = {name: item.made_from for name, item in self.tables.items() if item is not None}
         if not any(made_from.values()):
@@ -212,12 +222,12 @@ class ReportSources:
             if record.rows or record.duplicates
         }
         arrived = [
-            (hour_key(hour), [ledger.lines[name] for name in sorted(ledger.lines)])
+            (hour_key(hour), [_as_told(ledger.lines[name]) for name in sorted(ledger.lines)])
             for hour, ledger in sorted(self.ledgers.items())
         ]
         earlier = sorted(
-            (part, hour_key(day), version)
-            for (part, day), version in self.digests.items()
+            (part, hour_key(day), path.rsplit("/", 1)[-1])
+            for (part, day), path in self.digests.items()
             if timedelta(0) < self.day - day <= REACH[part]
         )
         return (
@@ -254,6 +264,10 @@ def report_sources(
         reasons=quarantine_reasons(lake, rejecting),
         digests=kept_digests(lake) if digests is None else digests,
     )
+
+
+def _as_told(line: LedgerLine) -> LedgerLine:
+    return msgspec.structs.replace(line, etag="")
 
 
 def _short(value: Any) -> str:

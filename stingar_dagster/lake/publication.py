@@ -32,7 +32,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         size: of the object, in bytes.
         reasons: for quarantine, how many rows of each reason; empty in older records.
         partials: for an event hour, the path of its partial aggregates; in format 1, a path for
-            each daily table.
+            each daily table. For a day's report, the path of each part of the day's digest.
     """
 
     format: int = FORMAT

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stingar_dagster.lake import backlog
+from stingar_dagster.lake.daily import kept_digests
 from stingar_dagster.report import history
 from stingar_dagster.report.facts import Facts, Novelty, gaps_in
 from stingar_dagster.report.page import LONGEST, page
@@ -223,7 +224,8 @@ def test_a_day_remembers_so_many_values_and_the_report_says_so(
     assert [row["password"] for row in credentials.rows] == ["c"]
     assert credentials.is_cut
     assert "some may not be new" in report(site).decode()
-    digest = history.digests_before(site.pipeline().lake, DAY)[before]
+    lake = site.pipeline().lake
+    digest = history.digests_before(lake, DAY, kept_digests(lake))[before]
     assert len(digest.seen["credentials"]) == 2 * 8
 
 
@@ -234,7 +236,7 @@ def test_a_digest_that_was_lost_is_made_from_the_days_tables(site: Site) -> None
     lake = site.pipeline().lake
     before = page(facts(site))
     for part in ("numbers", "seen"):
-        path = lake.layout.digest(part, DAY - DAYS)
+        path = kept_digests(lake)[part, DAY - DAYS]
         site.lake_store.remove(path)
         assert page(facts(site)) == before
         # It is missed, and made again with its day.
