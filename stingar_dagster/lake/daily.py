@@ -3,6 +3,7 @@
 Not here: what tables there are and how they merge (`streams`), and what a report says (`report`).
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from stingar_dagster.lake.hours import read_hour, slices_of, table_events
+from stingar_dagster.lake.hours import count_events, read_hour, slices_of
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
@@ -61,7 +62,7 @@ class _Hours:
         self._lake = lake
         self._records = hour_records(lake, day)
         self._quarantined = quarantined_on(lake, day)
-        self._no_events = table_events(lake, ())
+        self._no_events = count_events(lake, lake.stream.tables, ())
         # In format 1 of records an object is one table's.
         self._tables = {
             path: table
@@ -90,13 +91,14 @@ class _Hours:
         return partials_in(data, path) if table is None else {table: data}
 
     def _partials(self, table: DailyTable) -> pl.DataFrame:
-        schema = dict(table.partials(self._no_events).schema)
-        frames = [
+        none = self._no_events[table.name]
+        schema = dict(none.schema)
+        frames = (
             self._partial(table, schema, hour, record)
             for hour, record in sorted(self._records.items())
             if record.rows
-        ]
-        return pl.concat([pl.DataFrame(schema=schema), *frames])
+        )
+        return table.gathered(itertools.chain([none], frames))
 
     def _partial(
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
@@ -113,7 +115,7 @@ class _Hours:
                 raise FileNotFoundError(path)
         # The partial was lost, or its table declared later: count the hour's events now.
         staged = read_hour(self._lake, hour, record.made_from)
-        return table.partials(table_events(self._lake, slices_of(self._lake, staged)))
+        return count_events(self._lake, [table], slices_of(self._lake, staged))[table.name]
 
 
 def sources_of_day(
