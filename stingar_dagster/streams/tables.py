@@ -7,7 +7,6 @@ rows senders can invent has a `Limit`, which comes out exactly, too. Not here: w
 kept (`lake`), and which tables a stream has (the stream's module).
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -16,6 +15,9 @@ import polars as pl
 
 PART: Final = 2_048
 """Events of which the members are looked at together: bounds what `explode` makes of them."""
+
+_MOST_WAITING: Final = 50_000
+"""Rows of partials that wait to be combined: each time costs as much as thousands of rows."""
 
 
 class Recount(Protocol):
@@ -61,6 +63,8 @@ class Limit:
 
     def split(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows whose names are told, and the rest."""
+        if len(rows) <= self.most_of_one and not rows[self.name].null_count():
+            return rows, rows.clear()
         key = [self.sender, self.name]
         told = (
             rows.lazy()
@@ -156,13 +160,13 @@ class DailyTable:
         """
         if not self.combined:
             return pl.concat(parts)
-        # One after the other, so that no more is held than is told, and one part.
-        waiting = iter(parts)
-        return functools.reduce(
-            lambda so_far, part: self._combined(pl.concat([so_far, part])),
-            waiting,
-            self._combined(next(waiting)),
-        )
+        # A number of rows at a time, so that no more is held than that and what is told.
+        waiting: list[pl.DataFrame] = []
+        for part in parts:
+            waiting.append(part)
+            if sum(map(len, waiting)) > _MOST_WAITING:
+                waiting = [self._combined(pl.concat(waiting))]
+        return self._combined(pl.concat(waiting))
 
     def _counted(self, events: pl.DataFrame) -> pl.DataFrame:
         frame = events.lazy()
