@@ -22,7 +22,7 @@ from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.quarantine import quarantine_reasons
-from stingar_dagster.lake.segments import complete, read_frame
+from stingar_dagster.lake.segments import complete, read_frame, read_frames
 from stingar_dagster.streams.tables import DailyTable
 
 REPORT: Final = "daily_report"
@@ -133,22 +133,29 @@ class _Hours:
     def _partials(self, table: DailyTable) -> pl.DataFrame:
         none = self._no_events[table.name]
         schema = dict(none.schema)
-        frames = (
-            self._partial(table, schema, hour, record)
-            for hour, record in sorted(self._records.items())
-            if record.rows
-        )
+        hours = [(hour, record) for hour, record in sorted(self._records.items()) if record.rows]
+        if not table.combined:
+            held = [self._held(table, record) for _, record in hours]
+            there = [data for data in held if data is not None]
+            if len(there) == len(hours):
+                return read_frames(there, schema)
+        frames = (self._partial(table, schema, hour, record) for hour, record in hours)
         return table.gathered(itertools.chain([none], frames))
+
+    def _held(self, table: DailyTable, record: Record) -> tuple[bytes, str] | None:
+        """An hour's partial as it is kept, and its place; None where there is none."""
+        path = record.partials_of(table.name) or ""
+        data = self._members_of.get(path, {}).get(table.name)
+        return None if data is None else (data, path)
 
     def _partial(
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
     ) -> pl.DataFrame:
+        held = self._held(table, record)
+        if held is not None:
+            return complete(read_frame(*held), schema, held[1])
         path = record.partials_of(table.name)
-        if path is not None and path in self._members_of:
-            data = self._members_of[path].get(table.name)
-            if data is not None:
-                return complete(read_frame(data, path), schema, path)
-        elif path is not None:
+        if path is not None and path not in self._members_of:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
             if now != record:
                 # The hour was published again meanwhile: start over.
