@@ -45,8 +45,8 @@ def publish_daily(
         lake: where.
         day: UTC midnight.
         tables: names.
-        again: make also what its record says is made from just that: for a table whose
-            declaration changed, and to prove that the same bytes come out.
+        again: make also what its record says is made from just that, in the form of this
+            release: to repair it, and to prove that the same bytes come out.
     """
     layout, store = lake.layout, lake.store
     places = [(layout.daily(name, day), layout.day_record(name, day)) for name in tables]
@@ -58,8 +58,9 @@ def publish_daily(
         records = in_parallel(lambda place: read_record(store, place[1]), places)
         for name, version, record in zip(tables, seen, records, strict=True):
             if record is not None and (version.published is not None) == bool(record.rows):
-                expected = sources.of_table(lake.stream.table(name))
-                if record.made_from == expected:
+                table = lake.stream.table(name)
+                expected = sources.of_table(table)
+                if (record.made_from, record.form) == (expected, table.form if expected else ""):
                     kept[name] = record
     stale = [index for index, name in enumerate(tables) if name not in kept]
     shared = [_Hours(lake, sources)] if stale else []
@@ -119,7 +120,13 @@ class _Hours:
         frame = table.merge(self._partials(table), quarantined)
         data = json_lines(frame) if len(frame) else None
         sources = self._sources.of_table(table)
-        return Draft(Record(made_from=sources, rows=len(frame), size=len(data or b"")), data)
+        record = Record(
+            made_from=sources,
+            rows=len(frame),
+            size=len(data or b""),
+            form=table.form if sources else "",
+        )
+        return Draft(record, data)
 
     def _members(self, path: str) -> dict[str, bytes] | None:
         """What an object holds; None where it is gone."""

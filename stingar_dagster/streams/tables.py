@@ -9,6 +9,7 @@ kept (`lake`), and which tables a stream has (the stream's module).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 import polars as pl
@@ -131,6 +132,13 @@ class DailyTable:
     @property
     def schema(self) -> dict[str, pl.DataType]:
         return {column.name: column.dtype for column in self.columns}
+
+    @property
+    def form(self) -> str:
+        """A digest of what readers are told of the columns: another one in a release that counts
+        otherwise, and says so. Tables in an earlier form are made again when their day is."""
+        told = "\n".join(f"{c.name} {c.dtype} {c.meaning}" for c in self.columns)
+        return blake2b(told.encode(), digest_size=8).hexdigest()
 
     @property
     def key_names(self) -> list[str]:

@@ -549,8 +549,10 @@ def test_beyond_so_many_names_the_same_ones_are_told_in_whatever_parts_a_day_is_
     monkeypatch: pytest.MonkeyPatch, events: list[Event], part: int, cuts: int
 ) -> None:
     monkeypatch.setattr(tables, "PART", part)
+    monkeypatch.setattr(tables, "_MOST_WAITING", 2)
     in_parts = merged(FEW, [events[start : start + cuts] for start in range(0, len(events), cuts)])
     monkeypatch.setattr(tables, "PART", 1000)
+    monkeypatch.setattr(tables, "_MOST_WAITING", 1000)
     whole = merged(FEW, [events[::-1]])
     assert_frame_equal(in_parts, whole)
     found = [
