@@ -18,6 +18,8 @@ import polars as pl
 
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
+from stingar_dagster.lake.quarantine import SCHEMA as QUARANTINE_SCHEMA
 from stingar_dagster.lake.quarantine import QuarantineLine
 from stingar_dagster.lake.schema import duckdb_type
 from stingar_dagster.report import pictures
@@ -109,7 +111,7 @@ def of_report(lake: Lake, day: datetime) -> Metadata:
 
 
 def of_quarantine(reasons: Mapping[str, int], lines: Iterable[QuarantineLine]) -> Metadata:
-    """Reasons drawn, and the first lines; of bodies the beginning, as text."""
+    """Reasons drawn, and lines; of bodies the beginning, as text."""
     first = [
         {
             "reason": line.reason,
@@ -118,10 +120,10 @@ def of_quarantine(reasons: Mapping[str, int], lines: Iterable[QuarantineLine]) -
             "sequence_number": line.sequence_number,
             "body": line.raw[:120].decode(errors="backslashreplace"),
         }
-        for line, _ in zip(lines, range(PREVIEW_ROWS), strict=False)
+        for line in lines
     ]
-    types = dict.fromkeys(_QUARANTINE_COLUMNS, "VARCHAR") | {"sequence_number": "BIGINT"}
-    schema = {name: pl.Int64() if types[name] == "BIGINT" else pl.String() for name in types}
+    schema = {name: QUARANTINE_SCHEMA[name] for name in _QUARANTINE_COLUMNS}
+    types = {name: duckdb_type(dtype) for name, dtype in schema.items()}
     rows = pl.DataFrame(first, schema=schema)
     return drawn(pictures.of_reasons(reasons)) | preview(rows, _QUARANTINE_COLUMNS, types)
 
@@ -133,6 +135,14 @@ def column_schema(columns: Iterable[Column | TableColumn]) -> dg.TableSchema:
     """Columns with types and meanings."""
     return dg.TableSchema(
         [dg.TableColumn(c.name, duckdb_type(c.dtype), c.meaning) for c in columns]
+    )
+
+
+def quarantine_schema() -> dg.TableSchema:
+    """The columns of quarantine with types and meanings."""
+    return column_schema(
+        TableColumn(name, dtype, QUARANTINE_COLUMNS[name])
+        for name, dtype in QUARANTINE_SCHEMA.items()
     )
 
 

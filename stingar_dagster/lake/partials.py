@@ -6,6 +6,7 @@ as many requests. Not here: how partials are counted and merged (`streams.tables
 
 import io
 import zipfile
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -20,18 +21,18 @@ _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold: bytes must depend on the values alone."""
 
 
-def write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> str:
-    """Count an hour's events for every table; returns the object's path.
+def write_partials(lake: Lake, hour: datetime, partials: Mapping[str, pl.DataFrame]) -> str:
+    """Keep an hour's partial aggregates of every table; returns the object's path.
 
     Args:
         lake: where it goes.
         hour: the event hour.
-        events: as tables' expressions see them (`hours.table_frame`), duplicates removed.
+        partials: by table (`hours.count_events`).
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for table in lake.stream.tables:
-            data = encode(table.partials(events))
+            data = encode(partials[table.name])
             archive.writestr(zipfile.ZipInfo(table.name + _SUFFIX, _NO_TIME), data)
     data = buffer.getvalue()
     path = lake.layout.partials(hour, f"{digest(data)}.zip")

@@ -82,4 +82,5 @@ def _facts(lake: Lake, sources: ReportSources, tables: Tables) -> Facts:
         sources.ledgers,
         sources.hours,
         sources.reasons,
+        sources.around,
     )

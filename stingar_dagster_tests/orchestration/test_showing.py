@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from dagster._serdes import serialize_value
 
 from stingar_dagster import showing
 from stingar_dagster.lake.daily import REPORT
-from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.quarantine import read_first, read_quarantine
+from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.reliability.hostile import CANARY, cases
-from stingar_dagster_tests.support import Site, event
+from stingar_dagster_tests.support import RecordingStore, Site, event
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -55,6 +57,32 @@ def test_first_rows_are_those_of_the_table(site: Site) -> None:
     for row, whole in zip(shown, published, strict=False):
         assert {k: v for k, v in row.items() if v != ""} == whole
     assert isinstance(metadata["top credentials"], dg.MarkdownMetadataValue)
+
+
+def test_of_a_large_quarantine_the_beginning_alone_is_read(site: Site) -> None:
+    site.put([b"x" * 60_000] * 20, start=HOUR)
+    site.run()
+    store = RecordingStore(Path(site.lake))
+    lake = Lake(store, STINGAR)
+    assert store.etag(lake.layout.quarantine(HOUR))
+    store.asked.clear()
+    # A line holds its body as base64, so three stand whole in what is read.
+    lines = read_first(lake, HOUR, showing.PREVIEW_ROWS)
+    assert [line.sequence_number for line in lines] == [0, 1, 2]
+    assert len(read_first(lake, HOUR, 2)) == 2
+    assert store.asked == []
+    assert read_first(lake, HOUR + timedelta(hours=1), 2) == []
+    shown = showing.of_quarantine({"not_json": 20}, lines)
+    assert [row["sequence_number"] for row in table(shown)] == [0, 1, 2]
+
+
+def test_the_columns_of_quarantine_are_those_of_its_lines(site: Site) -> None:
+    site.put([b"nonsense"], start=HOUR)
+    site.run()
+    declared = {column.name: column.type for column in showing.quarantine_schema().columns}
+    (line,) = site.quarantined()
+    kinds = {int: "BIGINT", str: "VARCHAR"}
+    assert {name: kinds[type(value)] for name, value in line.items()} == declared
 
 
 def test_an_hour_shows_first_rows_and_numbers(site: Site) -> None:
