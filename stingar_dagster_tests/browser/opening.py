@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import quote
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -43,14 +42,9 @@ def new_page(browser: Browser, size: dict[str, int] | None = None, **context: An
     return page
 
 
-def asset_path(name: str, view: str = "overview", partition: str = "", check: str = "") -> str:
+def asset_path(name: str, view: str = "overview", check: str = "") -> str:
     """Where the UI shows an asset of the stream."""
-    path = f"/assets/stingar/{name}?view={view}"
-    if partition:
-        path += f"&partition={quote(partition, safe='')}"
-    if check:
-        path += f"&checkDetail={check}"
-    return path
+    return f"/assets/stingar/{name}?view={view}" + (f"&checkDetail={check}" if check else "")
 
 
 def look_at(page: Page, address: str, *texts: str) -> None:
@@ -58,6 +52,15 @@ def look_at(page: Page, address: str, *texts: str) -> None:
     page.goto(address, wait_until="domcontentloaded")
     for text in texts:
         page.get_by_text(text).first.wait_for()
+
+
+def look_at_partition(page: Page, address: str, asset: str, partition: str) -> None:
+    """Open an asset's partitions, and choose one as people do."""
+    look_at(page, address + asset_path(asset, "partitions"), "Partitions Selected")
+    page.get_by_placeholder("Filter by name").fill(partition)
+    named = page.get_by_text(partition, exact=True).filter(visible=True)
+    named.first.click()
+    expect(named).to_have_count(2)  # in the list, and above what it holds
 
 
 def metadata(page: Page, title: str) -> Locator:

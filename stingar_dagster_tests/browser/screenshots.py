@@ -34,6 +34,7 @@ from stingar_dagster_tests.browser.opening import (
     asset_path,
     chromium,
     look_at,
+    look_at_partition,
     new_page,
 )
 from stingar_dagster_tests.reliability.serving import ROOT, asked, free_port, started
@@ -109,9 +110,9 @@ class Camera:
 
     def __init__(self, browser: Browser, address: str, folder: Path) -> None:
         self.browser, self.address, self.folder = browser, address, folder
-        now = datetime.now(UTC)
-        self.hour = hour_key(now - 3 * HOUR)
-        self.yesterday, self.today = day_key(now - DAY), day_key(now)
+        self.now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        self.hour = hour_key(self.now - 3 * HOUR)
+        self.yesterday, self.today = day_key(self.now - DAY), day_key(self.now)
 
     def take_all(self) -> None:
         pictures: dict[str, Callable[[Page], None]] = {
@@ -158,14 +159,19 @@ class Camera:
 
     def lineage(self, page: Page) -> None:
         look_at(page, f"{self.address}/asset-groups", "daily_report")
+        # With as much room as there is, it is drawn larger; the UI remembers what was hidden.
         page.get_by_text("Hide navigation").click()
+        page.get_by_placeholder("Jump to").locator("xpath=following::button[1]").click()
+        page.reload(wait_until="domcontentloaded")
+        expect(page.get_by_text("daily_report").first).to_be_visible()
 
     def asset(self, page: Page) -> None:
-        look_at(page, self.address + asset_path("daily_hours"), "Row count", "first rows")
+        look_at(page, self.address + asset_path("daily_hours"), "Row count")
+        expect(page.get_by_role("img", name="events an hour")).to_be_visible()
 
     def partition(self, page: Page) -> None:
-        path = asset_path("cleaned_events", "partitions", self.hour)
-        look_at(page, self.address + path, "Materialized", "first rows")
+        look_at_partition(page, self.address, "cleaned_events", self.hour)
+        expect(page.get_by_text("first rows")).to_be_visible()
         expect(page.get_by_role("img", name="events by honeypot software")).to_be_visible()
 
     def checks(self, page: Page) -> None:
@@ -177,12 +183,11 @@ class Camera:
         expect(page.get_by_text("learning")).to_be_visible()
 
     def backfill(self, page: Page) -> None:
-        now = datetime.now(UTC)
         look_at(page, self.address + asset_path("cleaned_events", "partitions"), "Materialized")
         page.get_by_role("button", name="Materialize").first.click()
         dialog = page.get_by_role("dialog").first
         hours = dialog.locator("input[type=text]").first
-        hours.fill(f"[{hour_key(now - 14 * HOUR)}...{hour_key(now - 3 * HOUR)}]")
+        hours.fill(f"[{hour_key(self.now - 14 * HOUR)}...{self.hour}]")
         hours.press("Enter")
         expect(dialog.get_by_text("12 partitions").first).to_be_visible()
 
