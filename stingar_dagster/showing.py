@@ -31,15 +31,15 @@ from stingar_dagster.streams.tables import DailyTable, TableColumn
 PREVIEW_ROWS: Final = 5
 """Few: Dagster keeps them twice with each materialization, and their columns with them."""
 _HOUR_COLUMNS: Final[tuple[str, ...]] = (
-    "@timestamp", "sensor", "src_ip", "dest_port", "app", "event_kind", "username", "password",
-    "command",
+    "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
+    "app",
 )  # fmt: skip
 _QUARANTINE_COLUMNS: Final[tuple[str, ...]] = (
     "reason",
     "detail",
+    "body",
     "capture",
     "sequence_number",
-    "body",
 )
 _MARKUP: Final = re.compile(r"[^A-Za-z0-9 .,:()/-]")
 
@@ -86,7 +86,12 @@ def of_tables(
         columns = [column.name for column in table.columns]
         types = {column.name: duckdb_type(column.dtype) for column in table.columns}
         found = preview(frame[:PREVIEW_ROWS], columns, types) if with_rows else {}
-        return name, drawn(pictures.of_table(name, frame)) | found
+        numbers = (
+            {"events in the busiest hour": pictures.busiest_hour(frame)}
+            if name == "daily_hours"
+            else {}
+        )
+        return name, numbers | drawn(pictures.of_table(name, frame)) | found
 
     return dict(in_parallel(look, records))
 
@@ -107,7 +112,7 @@ def of_event_hour(lake: Lake, path: str, record: Record, *, with_rows: bool) -> 
 def of_report(lake: Lake, day: datetime) -> Metadata:
     """The day's numbers, which the UI draws over time."""
     numbers = kept_numbers(lake, day)
-    return {NUMBERS[name][1].lower(): number for name, number in numbers.items() if name in NUMBERS}
+    return {title.lower(): numbers[name] for name, (_, title) in NUMBERS.items() if name in numbers}
 
 
 def of_quarantine(reasons: Mapping[str, int], lines: Iterable[QuarantineLine]) -> Metadata:
