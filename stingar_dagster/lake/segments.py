@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import IO, Final
 
 import polars as pl
 
@@ -106,7 +106,7 @@ def read_frames(
     for _, name in pieces:
         _refuse_newer(name)
     try:
-        files = [io.BytesIO(data) for data, _ in pieces]
+        files: list[IO[bytes]] = [io.BytesIO(data) for data, _ in pieces]
         return pl.scan_parquet(
             files, schema=schema, missing_columns="insert", extra_columns="ignore"
         ).collect()

@@ -303,7 +303,7 @@ def facts_of(
         reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         drift_count=len(named),
         drift=_rows(named, MOST_ROWS),
-        drift_not_named=int(drift["events"].sum() - named["events"].sum()),
+        drift_not_named=int(drift["events"].sum()) - int(named["events"].sum()),
     )
 
 
