@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -42,9 +42,9 @@ from stingar_dagster_tests.reliability.serving import ROOT, asked, free_port, st
 IMAGES: Final = ROOT / "docs" / "images"
 NEUTRAL: Final = "/srv/stingar"
 """Stands in pictures for the temporary folder."""
-SIZE: Final = {"width": 1280, "height": 960}
-MIDDLE: Final = {"width": 1280, "height": 1080}
-TALL: Final = {"width": 1280, "height": 1400}
+SIZE: Final[ViewportSize] = {"width": 1280, "height": 960}
+MIDDLE: Final[ViewportSize] = {"width": 1280, "height": 1080}
+TALL: Final[ViewportSize] = {"width": 1280, "height": 1400}
 LARGEST_BYTES: Final = 200_000
 _DEMO: Final = "from stingar_dagster.cli import main; main()"
 _MOST_SECONDS: Final = 900
