@@ -10,14 +10,14 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, Final
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 CHROMIUM: Final = os.environ.get("STINGAR_CHROMIUM") or shutil.which("chromium") or ""
 HOW_TO_GET_IT: Final = "Chromium is not there: install it, or set STINGAR_CHROMIUM to its program"
 PATIENCE: Final = 60_000
 """Milliseconds that anything may take to show: on a machine with much else to do."""
-DESK: Final = {"width": 1600, "height": 1200}
-PHONE: Final = {"width": 390, "height": 844}
+DESK: Final[ViewportSize] = {"width": 1600, "height": 1200}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 _OPTIONS: Final = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
     "--disable-component-update", "--no-first-run",
@@ -34,10 +34,10 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def new_page(browser: Browser, size: dict[str, int] | None = None, **context: Any) -> Page:
+def new_page(browser: Browser, size: ViewportSize | None = None, **context: Any) -> Page:
     """A page whose times are UTC, on every machine the same."""
     settings: dict[str, Any] = {"timezone_id": "UTC", "locale": "en-GB", **context}
-    page = browser.new_context(viewport=size or DESK, **settings).new_page()  # type: ignore[arg-type]
+    page = browser.new_context(viewport=size or DESK, **settings).new_page()
     page.set_default_timeout(PATIENCE)
     return page
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -42,7 +42,9 @@ from stingar_dagster_tests.reliability.serving import ROOT, asked, free_port, st
 IMAGES: Final = ROOT / "docs" / "images"
 NEUTRAL: Final = "/srv/stingar"
 """Stands in pictures for the temporary folder."""
-SIZE: Final = {"width": 1280, "height": 960}
+SIZE: Final[ViewportSize] = {"width": 1280, "height": 960}
+MIDDLE: Final[ViewportSize] = {"width": 1280, "height": 1080}
+TALL: Final[ViewportSize] = {"width": 1280, "height": 1400}
 LARGEST_BYTES: Final = 200_000
 _DEMO: Final = "from stingar_dagster.cli import main; main()"
 _MOST_SECONDS: Final = 900
@@ -163,14 +165,17 @@ class Camera:
 
     def asset(self, page: Page) -> None:
         look_at(page, self.address + asset_path("daily_hours"), "Row count")
+        page.set_viewport_size(MIDDLE)
         expect(page.get_by_role("img", name="events an hour")).to_be_visible()
+        page.get_by_text("Hide navigation").click()
 
     def partition(self, page: Page) -> None:
         look_at_partition(page, self.address, "cleaned_events", self.hour)
         expect(page.get_by_text("first rows")).to_be_visible()
-        # Ten hours in the list, not one; and more room for what is beside it.
+        # Ten hours in the list, not one; and room for what is beside it, the first rows included.
         page.get_by_placeholder("Filter by name").fill(self.hour[: len("2026-05-19-1")])
         page.get_by_text("Hide navigation").click()
+        page.set_viewport_size(TALL)
         expect(page.get_by_role("img", name="events by honeypot software")).to_be_visible()
 
     def checks(self, page: Page) -> None:

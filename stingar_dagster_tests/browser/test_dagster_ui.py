@@ -15,7 +15,7 @@ from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.reliability.serving import asked
 
 try:
-    from playwright.sync_api import Browser, Page, expect
+    from playwright.sync_api import Browser, Page, ViewportSize, expect
 except ImportError:
     pytest.skip("playwright is not there: pip install playwright", allow_module_level=True)
 
@@ -144,7 +144,7 @@ def test_a_check_says_what_it_found(lake: Served, page: Page) -> None:
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_the_days_report_opens_as_a_file(
-    lake: Served, browser: Browser, size: dict[str, int]
+    lake: Served, browser: Browser, size: ViewportSize
 ) -> None:
     """The one that the UI's run published; everything on it fits, nothing is asked for."""
     report = lake.folder / "data" / "lake" / "stingar" / f"reports/date={day_key(DAY)}/report.html"

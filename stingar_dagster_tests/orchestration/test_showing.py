@@ -102,7 +102,24 @@ def test_a_report_shows_its_numbers(site: Site) -> None:
     site.run()
     numbers = showing.of_report(site.pipeline().lake, DAY)
     assert (numbers["events"], numbers["source addresses"], numbers["sensors"]) == (3, 1, 1)
+    assert list(numbers)[:3] == ["events", "source addresses", "sensors"]  # the report's order
     assert showing.of_report(site.pipeline().lake, HOUR.replace(year=2020)) == {}
+
+
+def test_a_day_shows_how_busy_its_busiest_hour_was(site: Site) -> None:
+    later = HOUR + timedelta(hours=1)
+    site.put([event(HOUR), event(later, app="cowrie"), event(later, app="dionaea")], start=HOUR)
+    site.run()
+    assert of_day(site)["daily_hours"]["events in the busiest hour"] == 2
+
+
+def test_of_a_list_the_first_rows_show_the_first_and_how_many_more(site: Site) -> None:
+    seen_by = [event(HOUR, sensor=f"lab-{n}") for n in range(3)]
+    site.put([*seen_by, event(HOUR, src_ip="192.0.2.8", sensor="lab-9")], start=HOUR)
+    site.run()
+    rows = table(of_day(site)["daily_sources"])
+    shown = {row["src_ip"]: row["sensors"] for row in rows}
+    assert shown == {"192.0.2.7": "lab-0 +2", "192.0.2.8": "lab-9"}
 
 
 def test_hostile_text_is_shown_as_text_and_only_in_tables_and_pictures(site: Site) -> None:
