@@ -180,7 +180,7 @@ def test_a_backfill_launched_by_clicking_runs(lake: Served, page: Page) -> None:
         expect(dialog).not_to_be_visible()
         (backfill,) = asked(lake.address, BACKFILLS)["data"]["partitionBackfillsOrError"]["results"]
         page.goto(f"{lake.address}/runs/b/{backfill['id']}?tab=runs")
-        expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=2 * PATIENCE)
+        expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=2 * PATIENCE)
     told = asked(lake.address, RUNS, id=backfill["id"])["data"]["partitionBackfillOrError"]
     assert sorted(told["partitionNames"]) == sorted(map(hour_key, TO_ASK_FOR))
     assert [run["status"] for run in told["runs"]] == ["SUCCESS"]
