@@ -3,7 +3,7 @@
 Not here: days (`daily`), and when an hour is published (`pipeline`, `backlog`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -30,6 +30,7 @@ from stingar_dagster.lake.segments import (
     read_frame,
     segment_schema,
 )
+from stingar_dagster.streams.tables import DailyTable
 
 _SLICE: Final = 32_768
 """Events that are published at once: bounds memory, and what is given back serves the next ones."""
@@ -129,21 +130,41 @@ def _pieces(lake: Lake, staged: StagedHour) -> Iterator[pl.DataFrame]:
             yield complete(piece, schema, name)
 
 
-def table_events(
-    lake: Lake, slices: Iterable[pl.DataFrame], order: pl.Series | None = None
-) -> pl.DataFrame:
-    """An hour's events as daily tables' expressions see them, but for columns they do not use.
+def count_events(
+    lake: Lake,
+    tables: Sequence[DailyTable],
+    slices: Iterable[pl.DataFrame],
+    order: pl.Series | None = None,
+) -> dict[str, pl.DataFrame]:
+    """An hour's partial aggregates by table, from its events a bounded number at a time.
+
+    Held of the hour are the columns that tables need which look at all of its events at once;
+    `extra`, which senders fill as they like, is not among them (`DailyTable.combined`).
 
     Args:
-        lake: whose tables.
+        lake: where.
+        tables: which.
         slices: the events.
-        order: the positions of those that come first, second and so on; default: as they are.
+        order: the positions of those that are published first, second and so on; default: as they
+            are.
     """
     none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
-    needs = sorted(set().union(*(table.needs(none.columns) for table in lake.stream.tables)))
-    parts = [table_frame(part, lake).select(needs) for part in slices]
-    events = pl.concat([none.select(needs), *parts])
-    return events if order is None else events[order]
+    at_once = [table for table in tables if not table.combined]
+    needs = sorted(set().union(*(table.needs(none.columns) for table in at_once)))
+    held = [none.select(needs)]
+    counted = {table.name: table.partials(none) for table in tables if table.combined}
+    for part in slices:
+        events = table_frame(part, lake)
+        held.append(events.select(needs))
+        for table in tables:
+            if table.combined:
+                so_far = counted[table.name]
+                counted[table.name] = table.gathered([so_far, table.partials(events)])
+    whole = pl.concat(held)
+    held.clear()  # while events are put in order, they are held twice, and not three times
+    if order is not None:
+        whole = whole[order]
+    return counted | {table.name: table.partials(whole) for table in at_once}
 
 
 def publish_events(lake: Lake, hour: datetime) -> Record:
@@ -160,14 +181,14 @@ def publish_events(lake: Lake, hour: datetime) -> Record:
                 lines.append(lines_of(with_published_columns(part, lake.stream)))
                 yield part
 
-        events = table_events(lake, encoded(), staged.order)
+        partials = count_events(lake, lake.stream.tables, encoded(), staged.order)
         data = joined(pl.concat(lines).rechunk()[staged.order]) if len(staged) else None
         record = Record(
             made_from=staged.names,
             rows=len(staged),
             duplicates=staged.duplicates,
             size=len(data or b""),
-            partials=write_partials(lake, hour, events) if len(staged) else "",
+            partials=write_partials(lake, hour, partials) if len(staged) else "",
         )
         return Draft(record, data)
 

@@ -25,19 +25,18 @@ _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold: bytes must depend on the values alone."""
 
 
-def write_partials(lake: Lake, hour: datetime, events: pl.DataFrame) -> str:
-    """Count an hour's events for every table; returns the object's path.
+def write_partials(lake: Lake, hour: datetime, partials: Mapping[str, pl.DataFrame]) -> str:
+    """Keep an hour's partial aggregates of every table; returns the object's path.
 
     Args:
         lake: where it goes.
         hour: the event hour.
-        events: as tables' expressions see them (`hours.table_events`), duplicates removed,
-            in the order in which they are published.
+        partials: by table (`hours.count_events`).
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for table in lake.stream.tables:
-            for name, member in _members(table, table.partials(events), hour):
+            for name, member in _members(table, partials[table.name], hour):
                 archive.writestr(zipfile.ZipInfo(name + _SUFFIX, _NO_TIME), member)
     data = buffer.getvalue()
     path = lake.layout.partials(hour, f"{digest(data)}.zip")

@@ -32,7 +32,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         size: of the object, in bytes.
         reasons: for quarantine, how many rows of each reason; empty in older records.
         partials: for an event hour, the path of its partial aggregates; in format 1, a path for
-            each daily table.
+            each daily table. For a day's report, the path of each part of the day's digest.
+        form: of a daily table, its `DailyTable.form` when it was made; empty in older records.
     """
 
     format: int = FORMAT
@@ -42,6 +43,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     partials: str | dict[str, str] = ""
     reasons: dict[str, int] = {}
+    form: str = ""
 
     def partials_of(self, table: str) -> str | None:
         """The path of the object with a table's partial aggregates; None where there is none."""

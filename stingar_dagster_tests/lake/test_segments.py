@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.segments import (
@@ -16,6 +17,7 @@ from stingar_dagster.lake.segments import (
     decode,
     encode,
     landed_hour_of,
+    read_frames,
     segment_name,
 )
 from stingar_dagster.storage.local import LocalStore
@@ -64,6 +66,36 @@ def test_a_column_that_has_another_type_now_is_turned_into_it_or_refused() -> No
     assert decode(as_text, SCHEMA)["number"].to_list() == [12]
     with pytest.raises(UnknownFormat, match=r"x: was cleaned .* run its landed hour again"):
         decode(encode(pl.DataFrame({"number": ["low"]})), SCHEMA, "x:")
+
+
+@settings(max_examples=50, deadline=None)
+@given(parts=st.lists(ROWS, max_size=5))
+def test_many_frames_read_at_once_are_those_read_one_by_one(
+    parts: list[list[dict[str, object]]],
+) -> None:
+    pieces = [
+        # Columns without any value are not kept, and one was declared later.
+        (encode(pl.DataFrame(rows, schema=SCHEMA)), f"{place}")
+        for place, rows in enumerate(parts)
+    ]
+    schema = {**SCHEMA, "later": pl.Int64()}
+    one_by_one = [decode(data, schema, name) for data, name in pieces]
+    assert_frame_equal(
+        read_frames(pieces, schema), pl.concat([pl.DataFrame(schema=schema), *one_by_one])
+    )
+
+
+def test_of_many_frames_the_one_that_can_not_be_read_is_named() -> None:
+    good = encode(pl.DataFrame({"number": [1]})), "good.parquet"
+    as_text = encode(pl.DataFrame({"number": ["2"]})), "text.parquet"
+    assert read_frames([good, as_text], {"number": pl.Int64()})["number"].to_list() == [1, 2]
+    for bad, told in (
+        ((encode(pl.DataFrame({"number": ["x"]})), "words.parquet"), "words.parquet"),
+        ((b"nonsense", "damaged.parquet"), "damaged.parquet can't be read"),
+        ((good[0], "newer.f9.parquet"), "newer release"),
+    ):
+        with pytest.raises(UnknownFormat, match=told):
+            read_frames([good, bad], {"number": pl.Int64()})
 
 
 def test_a_name_tells_landed_hour_slot_and_content() -> None:

@@ -24,6 +24,7 @@ from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.streams import STINGAR
 from stingar_dagster.streams.stingar_recount import RECOUNTS
 from stingar_dagster.streams.stingar_sessions import DAILY_SESSIONS, MOST_BYTES, MOST_ITEMS
+from stingar_dagster.streams.tables import DailyTable
 from stingar_dagster.verify import verify
 from stingar_dagster_tests.support import HOUR, MINUTE, Site, event
 
@@ -316,16 +317,29 @@ def test_verify_finds_a_session_that_was(is_said: bytes, stands: bytes, tmp_path
     assert [problem.place for problem in problems] == ["daily_sessions 2026-11-03"]
 
 
-def test_rows_that_hours_keep_in_an_earlier_form_are_made_anew(tmp_path: Path) -> None:
+WITHOUT_CREDENTIALS = tuple(item for item in DAILY_SESSIONS.columns if item.name != "credentials")
+UPPER_CASE = (*DAILY_SESSIONS.finished, pl.col("app").str.to_uppercase())
+
+
+@pytest.mark.parametrize(
+    ("newer", "credentials", "app"),
+    [
+        (replace(DAILY_SESSIONS, columns=WITHOUT_CREDENTIALS), False, "cowrie"),
+        (replace(DAILY_SESSIONS, finished=UPPER_CASE, revision=2), True, "COWRIE"),
+    ],
+    ids=["other columns", "the same columns made otherwise"],
+)
+def test_rows_that_hours_keep_in_an_earlier_form_are_made_anew(
+    newer: DailyTable, credentials: bool, app: str, tmp_path: Path
+) -> None:
     site = Site.at(tmp_path)
     site.put(visit(DAY + HOUR, "a", "b"), start=DAY + 8 * HOUR)
     site.run()
-    columns = tuple(item for item in DAILY_SESSIONS.columns if item.name != "credentials")
-    newer = replace(DAILY_SESSIONS, columns=columns, form=DAILY_SESSIONS.form + 1)
     tables = tuple(newer if table is DAILY_SESSIONS else table for table in STINGAR.tables)
     site.pipeline(replace(STINGAR, tables=tables)).roll_day(DAY)
     (row,) = site.daily("daily_sessions")
-    assert "credentials" not in row
+    assert ("credentials" in row) == credentials
+    assert row["app"] == app
     assert row["login_attempts"] == 2
 
 
