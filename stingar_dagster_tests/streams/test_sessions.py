@@ -318,19 +318,19 @@ def test_verify_finds_a_session_that_was(is_said: bytes, stands: bytes, tmp_path
 
 
 WITHOUT_CREDENTIALS = tuple(item for item in DAILY_SESSIONS.columns if item.name != "credentials")
-UPPER_CASE = (*DAILY_SESSIONS.finished, pl.col("app").str.to_uppercase())
+UPPER_CASE = (*DAILY_SESSIONS.finished, pl.col("sensor").str.to_uppercase())
 
 
 @pytest.mark.parametrize(
-    ("newer", "credentials", "app"),
+    ("newer", "credentials", "sensor"),
     [
-        (replace(DAILY_SESSIONS, columns=WITHOUT_CREDENTIALS), False, "cowrie"),
-        (replace(DAILY_SESSIONS, finished=UPPER_CASE, revision=2), True, "COWRIE"),
+        (replace(DAILY_SESSIONS, columns=WITHOUT_CREDENTIALS), False, "lab-1"),
+        (replace(DAILY_SESSIONS, finished=UPPER_CASE, revision=2), True, "LAB-1"),
     ],
     ids=["other columns", "the same columns made otherwise"],
 )
 def test_rows_that_hours_keep_in_an_earlier_form_are_made_anew(
-    newer: DailyTable, credentials: bool, app: str, tmp_path: Path
+    newer: DailyTable, credentials: bool, sensor: str, tmp_path: Path
 ) -> None:
     site = Site.at(tmp_path)
     site.put(visit(DAY + HOUR, "a", "b"), start=DAY + 8 * HOUR)
@@ -339,7 +339,7 @@ def test_rows_that_hours_keep_in_an_earlier_form_are_made_anew(
     site.pipeline(replace(STINGAR, tables=tables)).roll_day(DAY)
     (row,) = site.daily("daily_sessions")
     assert ("credentials" in row) == credentials
-    assert row["app"] == app
+    assert row["sensor"] == sensor
     assert row["login_attempts"] == 2
 
 
