@@ -94,6 +94,10 @@ def run(site: Site, processes: int) -> None:
         assert [hour for hour, _ in workers.publish_hours(hours)] == hours
         days = sorted({day_of(hour) for hour in hours})
         assert [day for day, _ in workers.roll_days(days)] == days
+        # Days that were rolled up side by side did not know each other's numbers yet.
+        _, _, days = pending(opened)
+        assert [day for day, _ in workers.roll_days(days)] == days
+        assert pending(opened) == ([], [], [])
 
 
 # ---- the same, whoever does it

@@ -52,14 +52,16 @@ def of_table(name: str, rows: pl.DataFrame) -> dict[str, str]:
     if name not in _BARS or rows.is_empty():
         return {}
     title, labels, numbers = _BARS[name]
+    # The row of what was quarantined has no such numbers.
+    ranked = rows.filter(pl.col(numbers).is_not_null())[:TOP]
     drawn = [
         (
             " / ".join("-" if row[label] is None else str(row[label]) for label in labels),
             row[numbers],
         )
-        for row in rows[:TOP].iter_rows(named=True)
+        for row in ranked.iter_rows(named=True)
     ]
-    return {title: bars(drawn)}
+    return {title: bars(drawn)} if drawn else {}
 
 
 def busiest_hour(rows: pl.DataFrame) -> int:

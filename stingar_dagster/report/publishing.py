@@ -43,7 +43,7 @@ def publish_report(lake: Lake, day: datetime) -> Record:
     layout, store = lake.layout, lake.store
 
     def make() -> Draft:
-        _collect_digests(lake, day)
+        named = _collect_digests(lake, day)
         # Before tables and digests: the record must not claim more than the report shows.
         sources = report_sources(lake, day)
         if not sources.names:
@@ -52,7 +52,8 @@ def publish_report(lake: Lake, day: datetime) -> Record:
         paths = {}
         for part, data in digest_of(tables).encoded().items():
             paths[part] = layout.digest(part, day, f"{digest(data)}.msgpack")
-            store.write(paths[part], data)
+            if paths[part] not in named:
+                store.write(paths[part], data)
         data = page(_facts(lake, sources, tables))
         record = Record(made_from=sources.names, rows=1, size=len(data), partials=paths)
         return Draft(record, data)
@@ -64,12 +65,20 @@ def publish_report(lake: Lake, day: datetime) -> Record:
     return record
 
 
-def _collect_digests(lake: Lake, day: datetime) -> None:
-    """Remove digests of the day that its record does not name and that no run can be about to."""
-    record = report_record(lake, day)
-    named = {path.rsplit("/", 1)[-1] for path in record.partial_paths()} if record else set()
+def _collect_digests(lake: Lake, day: datetime) -> set[str]:
+    """Remove digests of the day that its record does not name and that no run can be about to.
+
+    Returns:
+        the paths of those that are there and named.
+    """
+    record = report_record(lake, day) or Record()
+    names = {path.rsplit("/", 1)[-1] for path in record.partial_paths()}
+    there: set[str] = set()
     for part in REACH:
-        collect_orphans(lake.store, lake.store.find(lake.layout.digest(part, day)), named)
+        entries = lake.store.find(lake.layout.digest(part, day))
+        collect_orphans(lake.store, entries, names)
+        there.update(entry.path for entry in entries)
+    return there & record.partial_paths()
 
 
 def _facts(lake: Lake, sources: ReportSources, tables: Tables) -> Facts:

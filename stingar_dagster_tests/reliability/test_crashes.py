@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from stingar_dagster.lake import segments
+from stingar_dagster.lake.layout import day_of
 from stingar_dagster.storage import local, open_store
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.processes import FORK, Death, When, run_until_killed
@@ -154,3 +155,5 @@ def collect(site: Site) -> None:
         pipeline.land_hour(hour)
     for hour in (NOON, NOON - HOUR, NOON - 24 * HOUR):
         pipeline.publish_hour(hour)
+    for day in {day_of(NOON), day_of(NOON - 24 * HOUR)}:
+        pipeline.roll_day(day)
