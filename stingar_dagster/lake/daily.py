@@ -3,7 +3,7 @@
 Not here: what tables there are and how they merge (`streams`), and what a report says (`report`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from stingar_dagster.lake.hours import read_hour, slices_of, table_events
+from stingar_dagster.lake.hours import in_batches, read_slice, table_events, table_partials
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, read_ledger
@@ -80,40 +80,45 @@ class _Hours:
         sources = sources_of_day(table, self._records, quarantined)
         return Draft(Record(made_from=sources, rows=len(frame), size=len(data or b"")), data)
 
-    def _members(self, path: str) -> dict[str, bytes] | None:
+    def _members(self, path: str) -> dict[str, list[bytes]] | None:
         """What an object holds; None where it is gone."""
         try:
             data = self._lake.store.read(path)
         except FileNotFoundError:
             return None
         table = self._tables.get(path)
-        return partials_in(data, path) if table is None else {table: data}
+        return partials_in(data, path) if table is None else {table: [data]}
 
     def _partials(self, table: DailyTable) -> pl.DataFrame:
         schema = dict(table.partials(self._no_events).schema)
         frames = [
-            self._partial(table, schema, hour, record)
+            frame
             for hour, record in sorted(self._records.items())
             if record.rows
+            for frame in self._of_hour(table, schema, hour, record)
         ]
         return pl.concat([pl.DataFrame(schema=schema), *frames])
 
-    def _partial(
+    def _of_hour(
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
-    ) -> pl.DataFrame:
+    ) -> Iterator[pl.DataFrame]:
+        """An hour's partial aggregates, a frame for each of its slices."""
         path = record.partials_of(table.name)
         if path is not None and path in self._members_of:
-            data = self._members_of[path].get(table.name)
-            if data is not None:
-                return complete(read_frame(data, path), schema, path)
+            members = self._members_of[path].get(table.name)
+            if members is not None:
+                for data in members:
+                    yield complete(read_frame(data, path), schema, path)
+                return
         elif path is not None:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
             if now != record:
                 # The hour was published again meanwhile: start over.
                 raise FileNotFoundError(path)
         # The partial was lost, or its table declared later: count the hour's events now.
-        staged = read_hour(self._lake, hour, record.made_from)
-        return table.partials(table_events(self._lake, slices_of(self._lake, staged)))
+        for piece in record.slices_held():
+            staged = read_slice(self._lake, hour, record.made_from, piece)
+            yield table_partials(self._lake, [table], in_batches(self._lake, staged))[table.name]
 
 
 def sources_of_day(
