@@ -20,7 +20,7 @@ from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.quarantine import quarantine_reasons
-from stingar_dagster.lake.segments import complete, read_frame
+from stingar_dagster.lake.segments import decode_all
 from stingar_dagster.streams.tables import DailyTable
 
 REPORT: Final = "daily_report"
@@ -107,8 +107,7 @@ class _Hours:
         if path is not None and path in self._members_of:
             members = self._members_of[path].get(table.name)
             if members is not None:
-                for data in members:
-                    yield complete(read_frame(data, path), schema, path)
+                yield decode_all(members, schema, path)
                 return
         elif path is not None:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))

@@ -10,7 +10,7 @@ the values. Not here: how events become segments (`pipeline`).
 import functools
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -72,6 +72,28 @@ def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment")
             and its values don't fit.
     """
     return complete(read_frame(data, name, schema), schema, name)
+
+
+def decode_all(frames: Sequence[bytes], schema: dict[str, pl.DataType], name: str) -> pl.DataFrame:
+    """The columns of the schema, of several frames' bytes one after another.
+
+    Several times as fast as `decode` of each, where they are small.
+
+    Raises:
+        UnknownFormat: as `decode`.
+    """
+    if len(frames) > 1:
+        try:
+            return pl.scan_parquet(
+                list(frames),
+                schema=schema,
+                missing_columns="insert",
+                extra_columns="ignore",
+            ).collect()
+        except pl.exceptions.PolarsError:
+            pass  # one has other types, or can't be read: each by itself
+    none = pl.DataFrame(schema=schema)
+    return pl.concat([none, *(complete(read_frame(data, name), schema, name) for data in frames)])
 
 
 def read_frame(data: bytes, name: str, columns: Iterable[str] | None = None) -> pl.DataFrame:

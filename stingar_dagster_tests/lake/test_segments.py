@@ -14,6 +14,7 @@ from stingar_dagster.lake.segments import (
     ORPHAN_AGE,
     collect_orphans,
     decode,
+    decode_all,
     encode,
     landed_hour_of,
     segment_name,
@@ -89,3 +90,22 @@ def test_orphans_go_when_no_run_can_be_about_to_name_them(tmp_path: Path) -> Non
 def age(path: Path) -> None:
     then = (datetime.now(UTC) - ORPHAN_AGE - timedelta(minutes=1)).timestamp()
     os.utime(path, (then, then))
+
+
+def test_several_read_at_once_are_what_each_one_is() -> None:
+    """Also where one lacks a column, has another order of columns, one more or another type."""
+    frames = [
+        pl.DataFrame({"text": ["a", None], "number": [1, 2]}),
+        pl.DataFrame({"number": [3], "many": [["x"]], "text": ["b"], "gone": [True]}),
+        pl.DataFrame(
+            {"text": [None], "number": [None]}, schema={"text": pl.String, "number": pl.Int64}
+        ),
+    ]
+    other_type = pl.DataFrame({"text": [7], "number": [4]})
+    for some in (frames[:1], frames[:2], frames, [*frames, other_type]):
+        data = [encode(frame) for frame in some]
+        expected = pl.concat([decode(one, SCHEMA) for one in data])
+        assert decode_all(data, SCHEMA, "frames").equals(expected)
+    assert decode_all([], SCHEMA, "frames").equals(pl.DataFrame(schema=SCHEMA))
+    with pytest.raises(UnknownFormat, match="frames can't be read"):
+        decode_all([encode(frames[0]), b"nonsense"], SCHEMA, "frames")
