@@ -7,7 +7,7 @@ SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.
 AZURITE := build/azurite/node_modules/azurite
 DEPLOY := .venv-deploy/bin
 
-.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency clean
+.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency screenshots clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -86,6 +86,9 @@ bench-quick: $(VENV)/ready  ## the engine against the loop, in a few minutes; fa
 
 bench-latency: $(VENV)/ready  ## from a capture to its published hour, under the demo
 	$(BIN)/python -m benchmarks.latency
+
+screenshots: $(VENV)/ready  ## the pictures of the UI in docs/images, from a demo of their own; needs Chromium
+	$(BIN)/python -m stingar_dagster_tests.browser.screenshots
 
 clean:  ## the virtual environment and caches; data/ stays
 	rm -rf $(VENV) .venv-deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,8 +18,7 @@ from stingar_dagster.errors import StingarError, Transient
 from stingar_dagster.lake.daily import REPORT
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Record
-from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
-from stingar_dagster.lake.quarantine import publish_quarantine, read_quarantine
+from stingar_dagster.lake.quarantine import publish_quarantine, read_first
 from stingar_dagster.lake.slices import Form
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.report import pictures
@@ -185,16 +184,7 @@ def _quarantined_events(
         kinds={"json"},
         owners=OWNERS,
         metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [
-                    dg.TableColumn(
-                        name,
-                        "BIGINT" if name in ("partition", "sequence_number") else "VARCHAR",
-                        meaning,
-                    )
-                    for name, meaning in QUARANTINE_COLUMNS.items()
-                ]
-            ),
+            "dagster/column_schema": showing.quarantine_schema(),
             "published": _place(settings, stream, "quarantine/date=*/hour=*/quarantine.json"),
             **showing.code("lake.quarantine", "cleaning.reasons"),
         },
@@ -209,7 +199,7 @@ def _quarantined_events(
             for key in context.partition_keys:
                 hour = partitions.parse_hour_key(key)
                 record = publish_quarantine(lake, hour)
-                lines = read_quarantine(lake, hour) if record.rows else ()
+                lines = read_first(lake, hour, showing.PREVIEW_ROWS) if record.rows else []
                 context.add_asset_metadata(
                     {
                         **_counted(record),
@@ -355,7 +345,8 @@ def _daily(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsD
                     partition_key=partitions.day_key(day),
                 )
 
-            for day, records in workers.roll_days(days, tables) if tables else ():
+            again = AUTOMATIC_TAG not in context.run.tags
+            for day, records in workers.roll_days(days, tables, again=again) if tables else ():
                 for name, metadata in _of_tables(workers.pipeline, day, records).items():
                     tell(day, name, metadata)
             # One after another, each once the days before it are there: it compares with them.

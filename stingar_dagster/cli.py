@@ -769,7 +769,7 @@ def _write_json(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:
         for line in lines_of(events):
             # ASCII escapes keep control characters from the terminal and lose nothing.
             safe = line if line.isascii() else json.dumps(json.loads(line), separators=(",", ":"))
-            sys.stdout.write(safe + "\n")
+            sys.stdout.write(safe.replace("\x7f", "\\u007f") + "\n")
 
 
 def _write_csv(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:

@@ -23,8 +23,9 @@ from stingar_dagster.streams import STINGAR
 
 WINDOW: Final = timedelta(seconds=30)
 """How often captures land; Event Hubs' shortest window is 60 seconds."""
-HISTORY: Final = timedelta(hours=30)
-"""How much past traffic a fresh demo starts with: yesterday's tables are worth a look."""
+HISTORY_DAYS: Final = 1
+"""Whole days before today with which a fresh demo starts: a report of a day that began in the
+middle would rightly say that hours are missing."""
 EARLIEST_STAMP: Final = timedelta(days=4)
 """Sample events arrive up to two days after their stamp."""
 _STOP_SECONDS: Final = 20.0
@@ -34,9 +35,15 @@ _A_MOMENT: Final = timedelta(seconds=1)
 """Before its window ends, all of it has been received: nothing arrives before it is logged."""
 
 
+def history_start(now: datetime) -> datetime:
+    """The first moment that a fresh demo has traffic of, in UTC."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=HISTORY_DAYS)
+
+
 def land_history(packer: Packer, until: datetime, seed: int) -> int:
     """Land past traffic in quarter-hour captures; returns how many events."""
-    start = (until - HISTORY).replace(minute=0, second=0, microsecond=0)
+    start = history_start(until)
     events, window = 0, start + _HISTORY_WINDOW
     bodies: list[bytes] = []
     for sample in traffic(start, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed):
@@ -80,7 +87,7 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
         now = datetime.now(UTC)
         if packer.is_new:
             count = land_history(packer, now, seed=7)
-            print(f"Landed {count:,} sample events of the last {HISTORY // timedelta(hours=1)} h.")
+            print(f"Landed {count:,} sample events since {history_start(now):%Y-%m-%d %H:%M} UTC.")
         if not paused:
             threading.Thread(
                 target=keep_landing,

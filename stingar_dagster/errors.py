@@ -11,6 +11,7 @@
     └── Transient               a second try may succeed: retries are decided by this type alone
         ├── StoreUnavailable    the store can't be reached, or answers that it is busy
         ├── BrokerUnavailable   no Kafka broker can be reached, or none answers
+        ├── NotDelivered        an alert's sink did not take a message
         ├── Conflict            another process replaced the object in between
         └── WorkerDied          a process that shared the work ended before it was done
 

@@ -43,7 +43,7 @@ def stream_health(stream: Stream, assets: StreamAssets) -> StreamHealth:
         f"{stream.name}_look",
         selection=dg.AssetSelection.checks(checks),
         description="Evaluate the checks that go by weeks: gaps, drift, silence, volume and more.",
-        tags={"stream": stream.name, "dagster/priority": "40"},
+        tags={"dagster/priority": "40"},
     )
     schedule = dg.ScheduleDefinition(
         name=f"{stream.name}_regular_look",

@@ -162,10 +162,11 @@ def _table(
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         is_number = name in ("events", "port", "tried", "let in", "times")
-        # The first gives way last, and text in the middle before times and numbers.
+        # Of columns that may not be wrapped, rich cuts all alike: so only texts that do not wrap
+        # by themselves (`_cell`) stand in one that may, and give way before times and numbers.
         keeps = is_number or name in ("start", "first seen", "last seen")
         table.add_column(
-            name, justify="right" if is_number else "left", no_wrap=True,
+            name, justify="right" if is_number else "left", no_wrap=keeps,
             overflow="ellipsis", min_width=_width(name) if keeps else None,
         )  # fmt: skip
     shown = 0
@@ -189,7 +190,7 @@ def _cell(row: Row, what: Cell | str, name: str) -> Text:
     if name in ("start", "first seen", "last seen"):
         return Text(str(value)[:19].replace("T", " "))
     longest = _WIDE if name in ("command", "commands", "link or hash", "user agent") else _NARROW
-    return Text(visible(str(value), longest))
+    return Text(visible(str(value), longest), no_wrap=True)
 
 
 def _listed(name: str, separator: str = ", ") -> Cell:

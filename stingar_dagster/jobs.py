@@ -89,7 +89,7 @@ def daily_roll_up(stream: Stream, jobs: StreamJobs) -> dg.ScheduleDefinition:
         yesterday = context.scheduled_execution_time - partitions.DAY
         return dg.RunRequest(
             partition_key=partitions.day_key(yesterday),
-            tags={AUTOMATIC_TAG: "schedule", "stream": stream.name},
+            tags={AUTOMATIC_TAG: "schedule"},
         )
 
     return roll_yesterday

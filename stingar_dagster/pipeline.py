@@ -146,12 +146,15 @@ class Pipeline:
             self._schema_is_published = True
         return publish_events(self.lake, event_hour, again=again)
 
-    def roll_day(self, day: datetime, tables: Iterable[str] | None = None) -> dict[str, Record]:
+    def roll_day(
+        self, day: datetime, tables: Iterable[str] | None = None, *, again: bool = False
+    ) -> dict[str, Record]:
         """Publish one day's tables from its hours' partial aggregates, and its report from them.
 
         Args:
             day: UTC midnight.
             tables: names of tables, and `daily_report`; default: all.
+            again: make also tables that are made from what is there now.
 
         Raises:
             Conflict: other processes kept publishing this day.
@@ -159,7 +162,7 @@ class Pipeline:
         """
         wanted = None if tables is None else set(tables)
         names = [t.name for t in self.stream.tables if wanted is None or t.name in wanted]
-        records = publish_daily(self.lake, day, tuple(names)) if names else {}
+        records = publish_daily(self.lake, day, tuple(names), again=again) if names else {}
         if wanted is None or REPORT in wanted:
             records[REPORT] = publish_report(self.lake, day)
         return records

@@ -137,7 +137,7 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         )
         new = [hour for hour in requests.due if hour.isoformat() not in cursor.asked]
         return dg.SensorResult(
-            run_requests=_run_requests(requests.due, partitions.HOUR, stream, priority=10),
+            run_requests=_run_requests(requests.due, partitions.HOUR, priority=10),
             asset_events=[
                 *(
                     dg.AssetMaterialization(
@@ -225,7 +225,7 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
         )
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
-            run_requests=_run_requests(requests.due, partitions.HOUR, stream, priority=20),
+            run_requests=_run_requests(requests.due, partitions.HOUR, priority=20),
             cursor=_encode(
                 FollowingCursor(
                     after, sorted(backlog.landed_behind(pending)), reconciled_at, requests.asked
@@ -272,7 +272,7 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         )
         reconciled_at = now if reconcile else cursor.reconciled_at
         return dg.SensorResult(
-            run_requests=_run_requests(requests.due, partitions.DAY, stream, priority=30),
+            run_requests=_run_requests(requests.due, partitions.DAY, priority=30),
             cursor=_encode(FollowingCursor(after, sorted(pending), reconciled_at, requests.asked)),
             skip_reason=None if requests.due else _nothing(len(pending), "days"),
         )
@@ -323,10 +323,10 @@ def _under_way(instance: dg.DagsterInstance, job: UnresolvedAssetJobDefinition) 
 
 
 def _run_requests(
-    due_partitions: Sequence[datetime], step: timedelta, stream: Stream, priority: int
+    due_partitions: Sequence[datetime], step: timedelta, priority: int
 ) -> list[dg.RunRequest]:
     key = partitions.hour_key if step == partitions.HOUR else partitions.day_key
-    tags = {AUTOMATIC_TAG: "sensor", "dagster/priority": str(priority), "stream": stream.name}
+    tags = {AUTOMATIC_TAG: "sensor", "dagster/priority": str(priority)}
     return [
         dg.RunRequest(partition_key=key(first), tags=tags)
         if first == last

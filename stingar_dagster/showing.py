@@ -19,6 +19,8 @@ import polars as pl
 
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
+from stingar_dagster.lake.quarantine import SCHEMA as QUARANTINE_SCHEMA
 from stingar_dagster.lake.quarantine import QuarantineLine
 from stingar_dagster.lake.schema import duckdb_type
 from stingar_dagster.lake.slices import first_lines_in
@@ -33,15 +35,15 @@ PREVIEW_ROWS: Final = 5
 _PREVIEW_BYTES: Final = 1 << 20
 """Of an object's lines so much is inflated for a look."""
 _HOUR_COLUMNS: Final[tuple[str, ...]] = (
-    "@timestamp", "sensor", "src_ip", "dest_port", "app", "event_kind", "username", "password",
-    "command",
+    "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
+    "app",
 )  # fmt: skip
 _QUARANTINE_COLUMNS: Final[tuple[str, ...]] = (
     "reason",
     "detail",
+    "body",
     "capture",
     "sequence_number",
-    "body",
 )
 _MARKUP: Final = re.compile(r"[^A-Za-z0-9 .,:()/-]")
 
@@ -88,7 +90,12 @@ def of_tables(
         columns = [column.name for column in table.columns]
         types = {column.name: duckdb_type(column.dtype) for column in table.columns}
         found = preview(frame[:PREVIEW_ROWS], columns, types) if with_rows else {}
-        return name, drawn(pictures.of_table(name, frame)) | found
+        numbers = (
+            {"events in the busiest hour": pictures.busiest_hour(frame)}
+            if name == "daily_hours"
+            else {}
+        )
+        return name, numbers | drawn(pictures.of_table(name, frame)) | found
 
     return dict(in_parallel(look, records))
 
@@ -115,11 +122,11 @@ def of_event_hour(lake: Lake, hour: datetime, record: Record, *, with_rows: bool
 def of_report(lake: Lake, day: datetime) -> Metadata:
     """The day's numbers, which the UI draws over time."""
     numbers = kept_numbers(lake, day)
-    return {NUMBERS[name][1].lower(): number for name, number in numbers.items() if name in NUMBERS}
+    return {title.lower(): numbers[name] for name, (_, title) in NUMBERS.items() if name in numbers}
 
 
 def of_quarantine(reasons: Mapping[str, int], lines: Iterable[QuarantineLine]) -> Metadata:
-    """Reasons drawn, and the first lines; of bodies the beginning, as text."""
+    """Reasons drawn, and lines; of bodies the beginning, as text."""
     first = [
         {
             "reason": line.reason,
@@ -128,10 +135,10 @@ def of_quarantine(reasons: Mapping[str, int], lines: Iterable[QuarantineLine]) -
             "sequence_number": line.sequence_number,
             "body": line.raw[:120].decode(errors="backslashreplace"),
         }
-        for line, _ in zip(lines, range(PREVIEW_ROWS), strict=False)
+        for line in lines
     ]
-    types = dict.fromkeys(_QUARANTINE_COLUMNS, "VARCHAR") | {"sequence_number": "BIGINT"}
-    schema = {name: pl.Int64() if types[name] == "BIGINT" else pl.String() for name in types}
+    schema = {name: QUARANTINE_SCHEMA[name] for name in _QUARANTINE_COLUMNS}
+    types = {name: duckdb_type(dtype) for name, dtype in schema.items()}
     rows = pl.DataFrame(first, schema=schema)
     return drawn(pictures.of_reasons(reasons)) | preview(rows, _QUARANTINE_COLUMNS, types)
 
@@ -143,6 +150,14 @@ def column_schema(columns: Iterable[Column | TableColumn]) -> dg.TableSchema:
     """Columns with types and meanings."""
     return dg.TableSchema(
         [dg.TableColumn(c.name, duckdb_type(c.dtype), c.meaning) for c in columns]
+    )
+
+
+def quarantine_schema() -> dg.TableSchema:
+    """The columns of quarantine with types and meanings."""
+    return column_schema(
+        TableColumn(name, dtype, QUARANTINE_COLUMNS[name])
+        for name, dtype in QUARANTINE_SCHEMA.items()
     )
 
 

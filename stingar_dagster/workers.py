@@ -160,7 +160,11 @@ class Workers:
         )
 
     def roll_days(
-        self, days: Iterable[datetime], tables: Iterable[str] | None = None
+        self,
+        days: Iterable[datetime],
+        tables: Iterable[str] | None = None,
+        *,
+        again: bool = False,
     ) -> Iterator[tuple[datetime, dict[str, Record]]]:
         """`Pipeline.roll_day` of each day; outcomes in the order given.
 
@@ -173,8 +177,8 @@ class Workers:
         return self._in_order(
             days,
             [_SECONDS_A_DAY] * len(days),
-            lambda day: self.pipeline.roll_day(day, names),
-            lambda day: self._submit(Pipeline.roll_day, day, names),
+            lambda day: self.pipeline.roll_day(day, names, again=again),
+            lambda day: self._submit(Pipeline.roll_day, day, names, again=again),
         )
 
     def _seconds(self, estimate: Callable[[datetime], float], hours: list[datetime]) -> list[float]:

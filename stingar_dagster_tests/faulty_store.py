@@ -170,6 +170,9 @@ class PassingStore:
     def read(self, path: str) -> bytes:
         return self._call("read", path)  # type: ignore[no-any-return]
 
+    def read_start(self, path: str, most: int) -> bytes:
+        return self._call("read_start", path, most)  # type: ignore[no-any-return]
+
     def etag(self, path: str) -> str | None:
         return self._call("etag", path)  # type: ignore[no-any-return]
 

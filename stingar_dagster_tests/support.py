@@ -29,7 +29,7 @@ from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.settings import Settings
 from stingar_dagster.storage import Entry, Store, open_store
 from stingar_dagster.storage.local import LocalStore
-from stingar_dagster.streams import STINGAR, Stream
+from stingar_dagster.streams import STINGAR, STREAMS, Stream
 from stingar_dagster.streams.stream import Compression
 from stingar_dagster.verify import verify
 
@@ -104,6 +104,15 @@ class Site:
     stream: Stream = field(default=STINGAR, repr=False)
     max_body_bytes: int = Settings().max_body_bytes
     blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process knows declared streams by name: their expressions may hold functions.
+        declared = STREAMS.get(self.stream.name) is self.stream
+        return vars(self) | ({"stream": self.stream.name} if declared else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        stream = state["stream"]
+        vars(self).update(state, stream=STREAMS[stream] if isinstance(stream, str) else stream)
 
     @classmethod
     def at(cls, folder: Path, stream: Stream = STINGAR) -> "Site":

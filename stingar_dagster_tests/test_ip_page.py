@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,16 @@ def test_an_address_in_two_spellings_is_one_address(
     site.run()
     told = shown(site, "203.0.113.9", 120)
     assert any(line.startswith("2 events in 2 sessions") for line in told)
+
+
+@pytest.mark.parametrize("width", [60, 80, 118])
+def test_in_a_narrow_terminal_links_give_way_before_numbers_and_times(
+    tmp_path: Path, width: int
+) -> None:
+    site = Site.at(tmp_path)
+    site.put([event(NOON, url="http://192.0.2.1/" + "d" * 200)] * 44)
+    site.run()
+    console = Console(width=width, file=StringIO(), record=True)
+    console.print(page(lake.ip("192.0.2.7", url=site.lake), 5), markup=False)
+    (line,) = [line for line in console.export_text().splitlines() if "ddd" in line]
+    assert line.rstrip().endswith("…      44  2026-11-03 12:00:00")

@@ -278,16 +278,19 @@ def test_of_two_records_with_one_number_the_first_of_the_file_is_published(
 def test_a_late_event_changes_its_hour_and_day_and_no_other_events_or_tables(site: Site) -> None:
     three_hours(site)
     site.run()
-    before = site.versions("events") | site.tree("daily")
+    before, reports = site.versions("events", "daily"), site.tree("reports")
     late = NOON - 13 * HOUR
     site.put([event(late + MINUTE)], first=5, start=NOON + 2 * HOUR)
     work = site.run()
-    after = site.versions("events") | site.tree("daily")
+    after = site.versions("events", "daily")
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     assert work.landed == [NOON + 2 * HOUR]
     assert work.published == [late]
-    # Of the day on which it arrived, and of those that compare with its own, the report changes.
+    # Of the day on which it arrived the report tells of it; its tables are not even written again.
     assert {*work.rolled} == {day_of(late), day_of(NOON)}
+    assert {path for path, text in site.tree("reports").items() if text != reports.get(path)} == {
+        f"stingar/reports/date={day:%Y-%m-%d}/report.html" for day in (late, NOON)
+    }
     assert all(f"/date={late:%Y-%m-%d}/" in path for path in changed)
     name = Form.of(site.stream).name(Slice(0, site.stream.slice_minutes))
     assert {path for path in changed if "/events/" in path} == {

@@ -33,6 +33,8 @@ MOST_SOFTWARE: Final = 200
 _EXAMPLE: Final = 80
 _NAME: Final = 100
 _ATTEMPTS: Final = 5
+_PART: Final = 2_048
+"""Events of a segment that are looked at together."""
 
 _decode_extra = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -189,10 +191,12 @@ class _Found:
 
     def _rows(self, data: bytes, name: str) -> Iterator[tuple[str, str, str | None]]:
         columns: dict[str, pl.DataType] = {column: pl.String() for column in self._columns}
-        frame = decode(data, {**columns, "extra": pl.String()}, name)
-        labels = [frame[column].fill_null("").to_list() for column in self._columns]
-        software, sensor = labels or ([""] * len(frame), [""] * len(frame))
-        return zip(software, sensor, frame["extra"].to_list(), strict=True)
+        whole = decode(data, {**columns, "extra": pl.String()}, name)
+        # A part at a time: as Python's texts an hour's `extra` takes several times its size.
+        for frame in whole.iter_slices(_PART):
+            labels = [frame[column].fill_null("").to_list() for column in self._columns]
+            software, sensor = labels or ([""] * len(frame), [""] * len(frame))
+            yield from zip(software, sensor, frame["extra"], strict=True)
 
     def _add(self, software: str, field: str, value: msgspec.Raw, landed: str, sensor: str) -> None:
         kind = kind_of(bytes(value).lstrip())

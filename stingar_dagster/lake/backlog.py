@@ -10,11 +10,11 @@ from datetime import datetime
 from stingar_dagster.capture.discovery import Capture
 from stingar_dagster.lake.daily import (
     REACH,
-    REPORT,
     hour_records,
     kept_digests,
     ledgers_of,
     quarantined_in,
+    report_record,
     report_sources,
     sources_of_day,
     table_records,
@@ -113,10 +113,10 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
                 break
         else:
             expected = report_sources(lake, day, hours, ledgers, digests).names
-            record = read_record(lake.store, lake.layout.day_record(REPORT, day))
-            made_from = record.made_from if record else ()
-            lost = bool(made_from) and any((part, day) not in digests for part in REACH)
-            if made_from != expected or lost:
+            record = report_record(lake, day) or Record()
+            kept = {digests.get((part, day)) for part in REACH}
+            lost = not record.partial_paths() <= kept
+            if record.made_from != expected or lost:
                 pending[day] = " ".join(expected)
     return pending
 

@@ -3,6 +3,7 @@
 Not here: what tables there are and how they merge (`streams`), and what a report says (`report`).
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,21 +13,22 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from stingar_dagster.lake.hours import in_batches, read_slice, table_events, table_partials
+from stingar_dagster.lake.around import Around, around
+from stingar_dagster.lake.hours import count_events, in_batches, read_slice
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
-from stingar_dagster.lake.ledger import Ledger, read_ledger
+from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_listed
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.quarantine import quarantine_reasons
-from stingar_dagster.lake.segments import decode_all
+from stingar_dagster.lake.segments import read_frames
 from stingar_dagster.streams.tables import DailyTable
 
 REPORT: Final = "daily_report"
 """Stands beside the daily tables where a day's parts are named."""
 
-REPORT_FORM: Final = "form 1"
+REPORT_FORM: Final = "form 2"
 """Of what a report says and how: raised with every release that changes it, so that reports are
 made again and none is held against bytes that an earlier release made."""
 
@@ -34,34 +36,74 @@ REACH: Final = {"numbers": timedelta(days=7), "seen": timedelta(days=30)}
 """How far a report looks back, by the part of a day's digest."""
 
 
-def publish_daily(lake: Lake, day: datetime, tables: tuple[str, ...]) -> dict[str, Record]:
-    """Publish a day's tables; a pure function of the day's hour records and ledgers."""
+def publish_daily(
+    lake: Lake, day: datetime, tables: tuple[str, ...], *, again: bool = False
+) -> dict[str, Record]:
+    """Publish a day's tables; a pure function of the day's hour records and ledgers.
+
+    Args:
+        lake: where.
+        day: UTC midnight.
+        tables: names.
+        again: make also what its record says is made from just that, in the form of this
+            release: to repair it, and to prove that the same bytes come out.
+    """
     layout, store = lake.layout, lake.store
     places = [(layout.daily(name, day), layout.day_record(name, day)) for name in tables]
     # Looked at before the hours, which are read once for all tables.
     seen = in_parallel(lambda place: versions(store, *place), places)
-    shared = _Hours(lake, day)
+    sources = _Sources.of(lake, day)
+    kept: dict[str, Record] = {}
+    if not again:
+        records = in_parallel(lambda place: read_record(store, place[1]), places)
+        for name, version, record in zip(tables, seen, records, strict=True):
+            if record is not None and (version.published is not None) == bool(record.rows):
+                table = lake.stream.table(name)
+                expected = sources.of_table(table)
+                if (record.made_from, record.form) == (expected, table.form if expected else ""):
+                    kept[name] = record
+    stale = [index for index, name in enumerate(tables) if name not in kept]
+    shared = [_Hours(lake, sources)] if stale else []
 
     def roll(index: int) -> Record:
         table = lake.stream.table(tables[index])
-        hours: list[_Hours] = [shared]
+        hours = list(shared)
 
         def make() -> Draft:
-            return (hours.pop() if hours else _Hours(lake, day)).draft(table)
+            read = hours.pop() if hours else _Hours(lake, _Sources.of(lake, day))
+            return read.draft(table)
 
         return publish(store, *places[index], make, seen[index])[0]
 
-    return dict(zip(tables, in_parallel(roll, range(len(tables))), strict=True))
+    made = dict(zip(stale, in_parallel(roll, stale), strict=True))
+    return {name: made[index] if index in made else kept[name] for index, name in enumerate(tables)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What a day's tables are to be made from: the records of its hours, and what they refused."""
+
+    records: dict[datetime, Record]
+    quarantined: int
+
+    @classmethod
+    def of(cls, lake: Lake, day: datetime) -> "_Sources":
+        return cls(hour_records(lake, day), quarantined_on(lake, day))
+
+    def of_table(self, table: DailyTable) -> tuple[str, ...]:
+        """What the record of a table made from them says."""
+        quarantined = self.quarantined if table.quarantine_column else 0
+        return sources_of_day(table, self.records, quarantined)
 
 
 class _Hours:
     """A day's published hours and their partial aggregates, as they are at one moment."""
 
-    def __init__(self, lake: Lake, day: datetime) -> None:
+    def __init__(self, lake: Lake, sources: _Sources) -> None:
         self._lake = lake
-        self._records = hour_records(lake, day)
-        self._quarantined = quarantined_on(lake, day)
-        self._no_events = table_events(lake, ())
+        self._sources = sources
+        self._records = sources.records
+        self._no_events = count_events(lake, lake.stream.tables, ())
         # In format 1 of records an object is one table's.
         self._tables = {
             path: table
@@ -74,11 +116,17 @@ class _Hours:
         self._members_of = {path: members for path, members in read if members is not None}
 
     def draft(self, table: DailyTable) -> Draft:
-        quarantined = self._quarantined if table.quarantine_column else 0
+        quarantined = self._sources.quarantined if table.quarantine_column else 0
         frame = table.merge(self._partials(table), quarantined)
         data = json_lines(frame) if len(frame) else None
-        sources = sources_of_day(table, self._records, quarantined)
-        return Draft(Record(made_from=sources, rows=len(frame), size=len(data or b"")), data)
+        sources = self._sources.of_table(table)
+        record = Record(
+            made_from=sources,
+            rows=len(frame),
+            size=len(data or b""),
+            form=table.form if sources else "",
+        )
+        return Draft(record, data)
 
     def _members(self, path: str) -> dict[str, list[bytes]] | None:
         """What an object holds; None where it is gone."""
@@ -90,26 +138,36 @@ class _Hours:
         return partials_in(data, path) if table is None else {table: [data]}
 
     def _partials(self, table: DailyTable) -> pl.DataFrame:
-        schema = dict(table.partials(self._no_events).schema)
-        frames = [
-            frame
-            for hour, record in sorted(self._records.items())
-            if record.rows
-            for frame in self._of_hour(table, schema, hour, record)
-        ]
-        return pl.concat([pl.DataFrame(schema=schema), *frames])
+        none = self._no_events[table.name]
+        schema = dict(none.schema)
+        hours = [(hour, record) for hour, record in sorted(self._records.items()) if record.rows]
+        if not table.combined:
+            held = [self._held(table, record) for _, record in hours]
+            there = [pieces for pieces in held if pieces is not None]
+            if len(there) == len(hours):
+                return read_frames([piece for pieces in there for piece in pieces], schema)
+        frames = (
+            frame for hour, record in hours for frame in self._of_hour(table, schema, hour, record)
+        )
+        return table.gathered(itertools.chain([none], frames))
+
+    def _held(self, table: DailyTable, record: Record) -> list[tuple[bytes, str]] | None:
+        """An hour's partials as they are kept, by slice, and their place; None where there is
+        none."""
+        path = record.partials_of(table.name) or ""
+        members = self._members_of.get(path, {}).get(table.name)
+        return None if members is None else [(data, path) for data in members]
 
     def _of_hour(
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
     ) -> Iterator[pl.DataFrame]:
         """An hour's partial aggregates, a frame for each of its slices."""
+        held = self._held(table, record)
+        if held is not None:
+            yield read_frames(held, schema)
+            return
         path = record.partials_of(table.name)
-        if path is not None and path in self._members_of:
-            members = self._members_of[path].get(table.name)
-            if members is not None:
-                yield decode_all(members, schema, path)
-                return
-        elif path is not None:
+        if path is not None and path not in self._members_of:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
             if now != record:
                 # The hour was published again meanwhile: start over.
@@ -117,7 +175,8 @@ class _Hours:
         # The partial was lost, or its table declared later: count the hour's events now.
         for piece in record.slices_held():
             staged = read_slice(self._lake, hour, record.made_from, piece)
-            yield table_partials(self._lake, [table], in_batches(self._lake, staged))[table.name]
+            events = in_batches(self._lake, staged)
+            yield count_events(self._lake, [table], events)[table.name]
 
 
 def sources_of_day(
@@ -156,8 +215,8 @@ def ledgers_of(lake: Lake, day: datetime) -> dict[datetime, Ledger]:
     """The ledgers of a day's landed hours."""
     # Listed first: most of the 24 may not be there.
     entries = lake.store.find(lake.layout.ledgers_of(day))
-    hours = [hour_of_path(entry.path) for entry in entries]
-    ledgers = in_parallel(lambda hour: read_ledger(lake.store, lake.layout, hour), hours)
+    ledgers = in_parallel(lambda entry: read_listed(lake.store, entry), entries)
+    hours = (hour_of_path(entry.path) for entry in entries)
     return dict(zip(hours, ledgers, strict=True))
 
 
@@ -171,13 +230,23 @@ def table_records(lake: Lake, day: datetime) -> dict[str, Record | None]:
 
 
 def kept_digests(lake: Lake) -> dict[tuple[str, datetime], str]:
-    """The versions of what is kept of days for later reports, by part and day."""
-    entries = lake.store.find(lake.layout.digests)
-    return {
-        (entry.path.split("/")[-2], day_of_path(entry.path)): entry.etag
-        for entry in entries
-        if entry.path.split("/")[-2] in REACH
-    }
+    """What is kept of days for later reports: the path of each day's parts, which changes with
+    their content."""
+    found: dict[tuple[str, datetime], set[str]] = {}
+    for entry in lake.store.find(lake.layout.digests):
+        part = entry.path.split("/")[-3]
+        if part in REACH:
+            found.setdefault((part, day_of_path(entry.path)), set()).add(entry.path)
+    several = sorted({day for (_, day), paths in found.items() if len(paths) > 1})
+    records = in_parallel(lambda day: report_record(lake, day), several)
+    named = {path for record in records if record is not None for path in record.partial_paths()}
+    # One that no record names was left by a process that died, or is about to be named.
+    return {key: min(paths & named or paths) for key, paths in found.items()}
+
+
+def report_record(lake: Lake, day: datetime) -> Record | None:
+    """The record of a day's report; None where there is none yet."""
+    return read_record(lake.store, lake.layout.day_record(REPORT, day))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +260,7 @@ class ReportSources:
         ledgers: of its landed hours.
         reasons: how many of them were quarantined, by reason.
         digests: as `kept_digests`; of any days.
+        around: what landed just before and after it.
     """
 
     day: datetime
@@ -199,13 +269,14 @@ class ReportSources:
     ledgers: Mapping[datetime, Ledger]
     reasons: Mapping[str, int]
     digests: Mapping[tuple[str, datetime], str]
+    around: Around
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the report's record says it is made from; nothing where there is to be none.
 
-        Of digests the versions count, not the bytes: a digest is written only where it differs,
-        and one listing tells them all.
+        Of digests their names count, which one listing tells. Versions of captures do not: the
+        same events in another store make the same report.
         """
         made_from = {name: item.made_from for name, item in self.tables.items() if item is not None}
         if not any(made_from.values()):
@@ -216,12 +287,18 @@ class ReportSources:
             if record.rows or record.duplicates
         }
         arrived = [
-            (hour_key(hour), [ledger.lines[name] for name in sorted(ledger.lines)])
+            (hour_key(hour), [_as_told(ledger.lines[name]) for name in sorted(ledger.lines)])
             for hour, ledger in sorted(self.ledgers.items())
         ]
+        around = {
+            "over": self.around.is_over,
+            "hubs": [sorted(self.around.before), sorted(self.around.after)],
+            "empties": sorted(self.around.empties),
+            "reached": sorted((run.source, run.last, run.damaged) for run in self.around.reached),
+        }
         earlier = sorted(
-            (part, hour_key(day), version)
-            for (part, day), version in self.digests.items()
+            (part, hour_key(day), path.rsplit("/", 1)[-1])
+            for (part, day), path in self.digests.items()
             if timedelta(0) < self.day - day <= REACH[part]
         )
         return (
@@ -231,6 +308,7 @@ class ReportSources:
             f"arrived {_short(arrived)}",
             f"reasons {_short(dict(self.reasons))}",
             f"earlier days {_short(earlier)}",
+            f"around {_short(around)}",
         )
 
 
@@ -257,7 +335,12 @@ def report_sources(
         ledgers=ledgers,
         reasons=quarantine_reasons(lake, rejecting),
         digests=kept_digests(lake) if digests is None else digests,
+        around=around(lake, day, ledgers),
     )
+
+
+def _as_told(line: LedgerLine) -> LedgerLine:
+    return msgspec.structs.replace(line, etag="")
 
 
 def _short(value: Any) -> str:

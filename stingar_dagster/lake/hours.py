@@ -3,7 +3,7 @@
 Not here: what is published of them (`publishing`), and days (`daily`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -140,20 +140,28 @@ def _pieces(lake: Lake, staged: StagedSlice) -> Iterator[pl.DataFrame]:
             yield complete(piece, schema, name)
 
 
-def table_events(lake: Lake, slices: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """An hour's events as daily tables' expressions see them, but for columns they do not use."""
-    none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
-    needs = sorted(set().union(*(table.needs(none.columns) for table in lake.stream.tables)))
-    parts = [table_frame(part, lake).select(needs) for part in slices]
-    return pl.concat([none.select(needs), *parts])
-
-
-def table_partials(
-    lake: Lake, tables: Iterable[DailyTable], batches: Iterable[pl.DataFrame]
+def count_events(
+    lake: Lake, tables: Sequence[DailyTable], slices: Iterable[pl.DataFrame]
 ) -> dict[str, pl.DataFrame]:
-    """The partial aggregates of some events by table."""
-    events = table_events(lake, batches)
-    return {table.name: table.partials(events) for table in tables}
+    """An hour's partial aggregates by table, from its events a bounded number at a time.
+
+    Held of the hour are the columns that tables need which look at all of its events at once;
+    `extra`, which senders fill as they like, is not among them (`DailyTable.combined`).
+    """
+    none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
+    at_once = [table for table in tables if not table.combined]
+    needs = sorted(set().union(*(table.needs(none.columns) for table in at_once)))
+    held = [none.select(needs)]
+    counted = {table.name: table.partials(none) for table in tables if table.combined}
+    for part in slices:
+        events = table_frame(part, lake)
+        held.append(events.select(needs))
+        for table in tables:
+            if table.combined:
+                so_far = counted[table.name]
+                counted[table.name] = table.gathered([so_far, table.partials(events)])
+    whole = pl.concat(held)
+    return counted | {table.name: table.partials(whole) for table in at_once}
 
 
 def table_frame(events: pl.DataFrame, lake: Lake) -> pl.DataFrame:

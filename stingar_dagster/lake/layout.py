@@ -110,10 +110,10 @@ class Layout:
         """Folder of a table's records."""
         return f"{self.stream}/state/daily/{table}"
 
-    def digest(self, part: str, day: datetime) -> str:
+    def digest(self, part: str, day: datetime, name: str = "") -> str:
         """What later days' reports compare with: with `part` `numbers` a day's numbers, with
-        `seen` what was seen on it."""
-        return f"{self.digests}/{part}/{_day(day)}.msgpack"
+        `seen` what was seen on it. Without a name the folder; names tell the content."""
+        return f"{self.digests}/{part}/{_day(day)}/{name}".rstrip("/")
 
     @property
     def digests(self) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.layout import Layout
-from stingar_dagster.storage import Store
+from stingar_dagster.storage import Entry, Store
 
 FORMAT = 1
 """Raised when the meaning of a line changes; a newer one is refused."""
@@ -105,15 +105,16 @@ def read_ledger(store: Store, layout: Layout, landed_hour: datetime) -> Ledger:
     """
     path = layout.ledger(landed_hour)
     version = store.etag(path)
-    if version is None:
-        return Ledger({}, None)
-    try:
-        data = store.read(path)
-    except FileNotFoundError:
-        return Ledger({}, None)
-    place = store.describe(path)
-    lines = [_line(text, place) for text in data.splitlines()]
-    return Ledger({line.capture: line for line in lines}, version)
+    return Ledger({}, None) if version is None else _read(store, path, version)
+
+
+def read_listed(store: Store, entry: Entry) -> Ledger:
+    """The ledger that a listing named, in one request: to be looked at, not to be committed.
+
+    Raises:
+        UnknownFormat: a newer release wrote it.
+    """
+    return _read(store, entry.path, entry.etag)
 
 
 def write_ledger(store: Store, layout: Layout, landed_hour: datetime, ledger: Ledger) -> None:
@@ -124,6 +125,16 @@ def write_ledger(store: Store, layout: Layout, landed_hour: datetime, ledger: Le
     """
     lines = (_encode(ledger.lines[name]) + b"\n" for name in sorted(ledger.lines))
     store.write(layout.ledger(landed_hour), b"".join(lines), expected=ledger.version)
+
+
+def _read(store: Store, path: str, version: str) -> Ledger:
+    try:
+        data = store.read(path)
+    except FileNotFoundError:
+        return Ledger({}, None)
+    place = store.describe(path)
+    lines = [_line(text, place) for text in data.splitlines()]
+    return Ledger({line.capture: line for line in lines}, version)
 
 
 def _line(text: bytes, place: str) -> LedgerLine:

@@ -55,7 +55,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         size: of the object, in bytes.
         reasons: for quarantine, how many rows of each reason; empty in older records.
         partials: for an event hour, the path of its partial aggregates; in format 1, a path for
-            each daily table.
+            each daily table. For a day's report, the path of each part of the day's digest.
+        form: of a daily table, its `DailyTable.form` when it was made; empty in older records.
         slices: for an event hour that is published otherwise than as `events.json`, its objects
             by name; `rows`, `duplicates` and `size` are then their sums.
     """
@@ -67,6 +68,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     partials: str | dict[str, str] = ""
     reasons: dict[str, int] = {}
+    form: str = ""
     slices: dict[str, SliceRecord] | UnsetType = UNSET
 
     def objects(self) -> dict[str, SliceRecord]:

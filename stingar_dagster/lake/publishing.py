@@ -20,10 +20,10 @@ from stingar_dagster.cleaning.clean import with_published_columns
 from stingar_dagster.errors import Conflict
 from stingar_dagster.lake.hours import (
     StagedSlice,
+    count_events,
     in_batches,
     read_slice,
     staged_segments,
-    table_partials,
 )
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import joined, lines_of
@@ -238,7 +238,7 @@ def _encoded(lake: Lake, staged: StagedSlice) -> tuple[bytes, SlicePartials]:
             lines.append(lines_of(with_published_columns(batch, lake.stream)))
             yield batch
 
-    partials = encoded_partials(table_partials(lake, lake.stream.tables, batches()))
+    partials = encoded_partials(count_events(lake, lake.stream.tables, batches()))
     data = joined(pl.concat(lines).rechunk()[staged.order]) if len(staged) else b""
     return data, partials
 

@@ -8,7 +8,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import polars as pl
@@ -47,6 +47,9 @@ COLUMNS: Final[dict[str, str]] = {
 }
 """Published columns and their meanings."""
 
+FIRST_BYTES: Final = 262_144
+"""Read for a look at the first lines: bodies may be of a megabyte each."""
+
 _NUMBERS: Final = ("partition", "sequence_number")
 
 SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -70,6 +73,9 @@ class QuarantineLine(msgspec.Struct, frozen=True):
     @property
     def raw(self) -> bytes:
         return base64.b64decode(self.body)
+
+
+_decode_line: Final = msgspec.json.Decoder(QuarantineLine).decode
 
 
 def publish_quarantine(lake: Lake, landed_hour: datetime) -> Record:
@@ -129,9 +135,19 @@ def read_quarantine(lake: Lake, landed_hour: datetime) -> Iterator[QuarantineLin
         data = lake.store.read(lake.layout.quarantine(landed_hour))
     except FileNotFoundError:
         return
-    decode_line: Any = msgspec.json.Decoder(QuarantineLine).decode
     for line in data.splitlines():
-        yield decode_line(line)
+        yield _decode_line(line)
+
+
+def read_first(lake: Lake, landed_hour: datetime, most: int) -> list[QuarantineLine]:
+    """The first published lines of a landed hour, for a look: of a large object only the lines
+    that stand whole in its first `FIRST_BYTES`."""
+    try:
+        data = lake.store.read_start(lake.layout.quarantine(landed_hour), FIRST_BYTES)
+    except FileNotFoundError:
+        return []
+    whole = data[: data.rfind(b"\n") + 1]
+    return [_decode_line(line) for line in whole.split(b"\n", most)[:most] if line]
 
 
 def _published(frame: pl.DataFrame) -> pl.DataFrame:

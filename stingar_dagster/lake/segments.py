@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import IO, Final
 
 import polars as pl
 
@@ -74,37 +74,13 @@ def decode(data: bytes, schema: dict[str, pl.DataType], name: str = "a segment")
     return complete(read_frame(data, name, schema), schema, name)
 
 
-def decode_all(frames: Sequence[bytes], schema: dict[str, pl.DataType], name: str) -> pl.DataFrame:
-    """The columns of the schema, of several frames' bytes one after another.
-
-    Several times as fast as `decode` of each, where they are small.
-
-    Raises:
-        UnknownFormat: as `decode`.
-    """
-    if len(frames) > 1:
-        try:
-            return pl.scan_parquet(
-                list(frames),
-                schema=schema,
-                missing_columns="insert",
-                extra_columns="ignore",
-            ).collect()
-        except pl.exceptions.PolarsError:
-            pass  # one has other types, or can't be read: each by itself
-    none = pl.DataFrame(schema=schema)
-    return pl.concat([none, *(complete(read_frame(data, name), schema, name) for data in frames)])
-
-
 def read_frame(data: bytes, name: str, columns: Iterable[str] | None = None) -> pl.DataFrame:
     """The columns that a frame's bytes hold, of those that are asked for.
 
     Raises:
         UnknownFormat: a newer release wrote it, or it can't be read.
     """
-    newer = _FORMAT_IN_NAME.search(name)
-    if newer is not None and int(newer[1]) > FORMAT:
-        raise UnknownFormat(f"{name} was written by a newer release; upgrade this one")
+    _refuse_newer(name)
     try:
         source = io.BytesIO(data)
         if columns is None:
@@ -118,6 +94,29 @@ def read_frame(data: bytes, name: str, columns: Iterable[str] | None = None) -> 
         raise UnknownFormat(
             f"{name} can't be read ({str(error).splitlines()[0]}); run its landed hour again"
         ) from error
+
+
+def read_frames(
+    pieces: Sequence[tuple[bytes, str]], schema: dict[str, pl.DataType]
+) -> pl.DataFrame:
+    """The columns of the schema, of the bytes of many frames one after the other, with names.
+
+    Of many small ones at once it takes a quarter of the time that they take one by one.
+
+    Raises:
+        as `decode`.
+    """
+    for _, name in pieces:
+        _refuse_newer(name)
+    try:
+        files: list[IO[bytes]] = [io.BytesIO(data) for data, _ in pieces]
+        return pl.scan_parquet(
+            files, schema=schema, missing_columns="insert", extra_columns="ignore"
+        ).collect()
+    except pl.exceptions.PolarsError:
+        # None of them, or one is of other types, or damaged: by themselves it shows which.
+        frames = (decode(data, schema, name) for data, name in pieces)
+        return pl.concat([pl.DataFrame(schema=schema), *frames])
 
 
 def complete(frame: pl.DataFrame, schema: dict[str, pl.DataType], name: str) -> pl.DataFrame:
@@ -148,6 +147,12 @@ def complete(frame: pl.DataFrame, schema: dict[str, pl.DataType], name: str) -> 
 def _null(dtype: pl.DataType) -> pl.Series:
     """One null; making it anew for every column that is missing takes longer than all the rest."""
     return pl.Series([None], dtype=dtype)
+
+
+def _refuse_newer(name: str) -> None:
+    newer = _FORMAT_IN_NAME.search(name)
+    if newer is not None and int(newer[1]) > FORMAT:
+        raise UnknownFormat(f"{name} was written by a newer release; upgrade this one")
 
 
 def segment_name(landed_hour: datetime, slot: int, data: bytes, piece: Slice = WHOLE) -> str:

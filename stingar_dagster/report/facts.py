@@ -1,7 +1,8 @@
 """What a day's report says, as numbers and texts: a pure function of published data.
 
 Of the day: its daily tables, its landed hours' ledgers, its event hours' records. Of the days
-before it: their digests (`history`). No clock: a day that is not over is told by what has arrived.
+before it: their digests (`history`). Of the landed hours beside it: what shows that it is complete
+(`lake.around`). No clock: a day that is not over is told by what has arrived.
 Texts are as attackers wrote them. Not here: HTML (`page`) and pictures (`charts`).
 """
 
@@ -14,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from stingar_dagster.lake.ledger import Ledger, LedgerLine
+from stingar_dagster.lake.around import Around, hub_of, writing_empties
+from stingar_dagster.lake.ledger import Ledger
 from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.sequences import Run, missing, runs_of
 from stingar_dagster.report.history import (
     KINDS,
     NUMBERS,
@@ -73,11 +76,20 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """One event hour: how many events, and whether more captures are sure to come for it."""
+    """One hour of the day.
+
+    Attributes:
+        hour: 0 to 23.
+        events: published, that were logged in it.
+        is_open: captures of this hour or later ones may still land.
+        is_missing: no capture of this hour landed, of a hub that was captured before and after,
+            and it is not known that nothing was sent.
+    """
 
     hour: int
     events: int
     is_open: bool
+    is_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +116,11 @@ class Trust:
     Attributes:
         captures, captured, cleaned, quarantined: what arrived, by the ledgers.
         published, duplicates, late: what was logged on the day, whenever it arrived.
-        gaps: missing sequence numbers between and inside the day's captures, a text each.
+        gaps: missing sequence numbers between and inside the day's captures, and from the hour
+            before it, a text each; without those that damage explains.
         damaged: captures with damage.
         last_arrival: when the last event arrived (UTC, ISO 8601), by the day's ledgers.
-        is_over: whether captures of the day's last hour were landed, or all on other days.
+        is_over: whether all captures of the day have landed, by what landed after it.
         hours: the 24 event hours.
         silent: sensors of the last seven days that sent nothing.
     """
@@ -128,7 +141,13 @@ class Trust:
 
     @property
     def empty_hours(self) -> list[int]:
-        return [hour.hour for hour in self.hours if not hour.events and not hour.is_open]
+        """Hours without an event, of which no capture is missing."""
+        empty = (hour for hour in self.hours if not hour.events and not hour.is_open)
+        return [hour.hour for hour in empty if not hour.is_missing]
+
+    @property
+    def missing_hours(self) -> list[int]:
+        return [hour.hour for hour in self.hours if hour.is_missing]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -170,17 +189,20 @@ class Trust:
         return Finding(False, f"sequence numbers are missing: {shown}{more}")
 
     def _hours(self) -> Finding:
-        still_open = sum(hour.is_open for hour in self.hours)
-        if self.is_over:
-            words = "every hour has events" if not self.empty_hours else _without(self.empty_hours)
-            return Finding(not self.empty_hours, words)
-        words = (
-            f"the day's captures end before its last hour: {_count(still_open, 'hour')} "
-            f"{'is' if still_open == 1 else 'are'} open"
-        )
+        parts = []
+        if not self.is_over:
+            still_open = sum(hour.is_open for hour in self.hours)
+            parts.append(
+                f"nothing that landed shows that the day is over: {_count(still_open, 'hour')} "
+                f"{'is' if still_open == 1 else 'are'} open"
+            )
+        if self.missing_hours:
+            parts.append(f"no capture landed in {_named(self.missing_hours)}, but before and after")
         if self.empty_hours:
-            words += f"; {_without(self.empty_hours)}"
-        return Finding(not self.empty_hours, words)
+            parts.append(
+                f"no event was logged in {_named(self.empty_hours)}, and no capture is missing"
+            )
+        return Finding(not self.missing_hours, "; ".join(parts) or "every hour has events")
 
     def _sensors(self) -> Finding:
         if not self.silent:
@@ -231,6 +253,7 @@ class Facts:
     reasons: Mapping[str, int]
     drift_count: int
     drift: tuple[Row, ...]
+    drift_not_named: int
 
 
 def facts_of(
@@ -242,6 +265,7 @@ def facts_of(
     ledgers: Mapping[datetime, Ledger],
     hours: Mapping[datetime, Record],
     reasons: Mapping[str, int],
+    around: Around,
 ) -> Facts:
     """What there is to say of a day.
 
@@ -253,14 +277,18 @@ def facts_of(
         ledgers: of the day's landed hours.
         hours: the records of the day's event hours.
         reasons: how many of the day's landed hours were quarantined, by reason.
+        around: what landed just before and after the day.
     """
     shared = _shared(tables)
-    drift = tables.get("daily_drift")
+    drift = tables.get(
+        "daily_drift", pl.DataFrame(schema={"field": pl.String(), "events": pl.Int64()})
+    )
+    named = drift.filter(pl.col("field").is_not_null())
     return Facts(
         stream=stream,
         title=title,
         day=day,
-        trust=_trust(day, tables, earlier, ledgers, hours),
+        trust=_trust(day, tables, earlier, ledgers, hours, around),
         numbers=_numbers(day, tables, earlier),
         looked_back=len(earlier),
         new=tuple(_new(tables, kind, earlier.values()) for kind in KINDS if _has(tables, kind)),
@@ -273,8 +301,9 @@ def facts_of(
         commands=_rows(tables.get("daily_commands"), TOP),
         sensors=_rows(tables.get("daily_sensors"), MOST_ROWS),
         reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
-        drift_count=0 if drift is None else len(drift),
-        drift=_rows(drift, MOST_ROWS),
+        drift_count=len(named),
+        drift=_rows(named, MOST_ROWS),
+        drift_not_named=int(drift["events"].sum()) - int(named["events"].sum()),
     )
 
 
@@ -296,25 +325,23 @@ def hours_by_app(tables: Tables) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def gaps_in(ledgers: Iterable[Ledger]) -> list[str]:
-    """Missing sequence numbers, inside captures and from one to the next of a partition."""
-    partitions: dict[tuple[str, str, int], list[LedgerLine]] = {}
-    for ledger in ledgers:
-        for line in ledger.lines.values():
-            if line.first_sequence is not None and line.last_sequence is not None:
-                key = (line.namespace, line.event_hub, line.partition)
-                partitions.setdefault(key, []).append(line)
-    gaps = []
-    for (_, hub, partition), lines in sorted(partitions.items()):
-        place, reached = f"{hub}/{partition}", None
-        for line in sorted(lines, key=lambda item: (item.first_sequence, item.last_sequence)):
-            first, last = line.first_sequence or 0, line.last_sequence or 0
-            if reached is not None and first > reached + 1:
-                missing = f"{reached + 1}-{first - 1}" if first > reached + 2 else f"{reached + 1}"
-                gaps.append(f"{place} {missing}")
-            gaps += [f"{place} {gap}" for gap in line.gaps]
-            reached = last if reached is None else max(reached, last)
-    return gaps
+def gaps_in(ledgers: Mapping[datetime, Ledger], reached: Iterable[Run] = ()) -> list[str]:
+    """Missing sequence numbers that damage does not explain, such as `hub/0 17-20`.
+
+    Args:
+        ledgers: of a day's landed hours.
+        reached: the last numbers of partitions before the day.
+    """
+    runs = [
+        run
+        for hour, ledger in sorted(ledgers.items())
+        for run in runs_of(hour, ledger.lines.values())[0]
+    ]
+    return [
+        f"{gap.source.split('/', 1)[1]} {gap.first}" + (f"-{gap.last}" if gap.events > 1 else "")
+        for gap in missing((*reached, *runs))
+        if not gap.damaged
+    ]
 
 
 def _trust(
@@ -323,11 +350,13 @@ def _trust(
     earlier: Mapping[datetime, Digest],
     ledgers: Mapping[datetime, Ledger],
     hours: Mapping[datetime, Record],
+    around: Around,
 ) -> Trust:
     lines = [line for ledger in ledgers.values() for line in ledger.lines.values()]
-    landed = max((hour for hour, ledger in ledgers.items() if ledger.lines), default=None)
-    # A day on which nothing arrived is one of old events that arrived on other days.
-    first_open = 24 if landed is None or landed.hour == 23 else landed.hour
+    landed = max((hour.hour for hour, ledger in ledgers.items() if ledger.lines), default=0)
+    first_open = 24 if around.is_over else landed
+    gaps = tuple(gaps_in(ledgers, around.reached))
+    missed = _missed_hours(ledgers, around, bool(gaps))
     rows = {hour.hour: record.rows for hour, record in hours.items()}
     arrivals = [line.last_enqueued_at for line in lines if line.last_enqueued_at]
     summary = tables.get("daily_summary")
@@ -339,13 +368,39 @@ def _trust(
         published=sum(rows.values()),
         duplicates=sum(record.duplicates for record in hours.values()),
         late=int(summary["late"].sum()) if summary is not None and "late" in summary else 0,
-        gaps=tuple(gaps_in(ledgers.values())),
+        gaps=gaps,
         damaged=sum(bool(line.damage) for line in lines),
         last_arrival=max(arrivals, default=None),
-        is_over=first_open == 24,
-        hours=tuple(Hour(hour, rows.get(hour, 0), hour >= first_open) for hour in range(24)),
+        is_over=around.is_over,
+        hours=tuple(
+            Hour(hour, rows.get(hour, 0), hour >= first_open, hour in missed and hour < first_open)
+            for hour in range(24)
+        ),
         silent=_silent(day, tables, earlier),
     )
+
+
+def _missed_hours(ledgers: Mapping[datetime, Ledger], around: Around, has_gaps: bool) -> set[int]:
+    """Landed hours without a capture of a hub that was captured before and after them.
+
+    A hub may be set to write no empty captures: then an hour without any is one in which nothing
+    was sent, provided that the numbers go on.
+    """
+    captured: dict[str, set[int]] = {}
+    for hour, ledger in ledgers.items():
+        for line in ledger.lines.values():
+            captured.setdefault(hub_of(line), set()).add(hour.hour)
+    empties = around.empties | writing_empties(
+        [line for ledger in ledgers.values() for line in ledger.lines.values()]
+    )
+    missed: set[int] = set()
+    for hub in captured.keys() | (around.before & around.after):
+        hours = captured.get(hub, set())
+        first = 0 if hub in around.before else min(hours)
+        last = 23 if hub in around.after else max(hours)
+        if has_gaps or hub in empties:
+            missed |= set(range(first, last + 1)) - hours
+    return missed
 
 
 def _silent(
@@ -418,10 +473,10 @@ def _has(tables: Tables, kind: str) -> bool:
     return KINDS[kind][0] in tables
 
 
-def _without(hours: list[int]) -> str:
+def _named(hours: list[int]) -> str:
     named = ", ".join(f"{hour:02}" for hour in hours[:6])
     more = f" and {len(hours) - 6} more" if len(hours) > 6 else ""
-    return f"no events were logged in {_count(len(hours), 'hour')}: {named}{more}"
+    return f"{_count(len(hours), 'hour')} ({named}{more})"
 
 
 def _count(number: int, noun: str) -> str:

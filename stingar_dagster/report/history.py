@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stingar_dagster.lake.daily import REACH
+from stingar_dagster.lake.daily import REACH, report_record
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path
 from stingar_dagster.report.tables import read_tables
@@ -166,24 +166,31 @@ def hashes_of(values: pl.DataFrame, kind: str) -> NDArray[np.uint64]:
     return np.frombuffer(made, dtype="<u8")
 
 
-def digests_before(lake: Lake, day: datetime) -> dict[datetime, Digest]:
+def digests_before(
+    lake: Lake, day: datetime, kept_paths: Mapping[tuple[str, datetime], str]
+) -> dict[datetime, Digest]:
     """The digests of the days that a report looks back, the oldest first; of days with events.
 
     Of days before the last week there may be no numbers. Where a digest was not kept, it is made
     from the day's tables.
+
+    Args:
+        lake: where.
+        day: the report's, UTC midnight.
+        kept_paths: where digests are kept, as `lake.daily.kept_digests`.
     """
-    layout = lake.layout
     # Listed first: of a young lake, most of the days are not there.
-    with_tables = _days_in(lake, layout.day_records(lake.stream.tables[0].name))
+    with_tables = _days_in(lake, lake.layout.day_records(lake.stream.tables[0].name))
+    with_digests = {then for _, then in kept_paths}
     days = sorted(
-        earlier for earlier in with_tables if timedelta(0) < day - earlier <= REACH["seen"]
+        then for then in with_tables | with_digests if timedelta(0) < day - then <= REACH["seen"]
     )
 
     def read(then: datetime) -> Digest | None:
-        seen = _kept(lake, "seen", then, _decode_seen)
+        seen = _kept(lake, kept_paths.get(("seen", then)), _decode_seen)
         numbers: Numbers | None = _NO_NUMBERS
         if day - then <= REACH["numbers"]:
-            numbers = _kept(lake, "numbers", then, _decode_numbers)
+            numbers = _kept(lake, kept_paths.get(("numbers", then)), _decode_numbers)
         return None if seen is None or numbers is None else Digest(numbers, seen)
 
     digests = {}
@@ -196,7 +203,9 @@ def digests_before(lake: Lake, day: datetime) -> dict[datetime, Digest]:
 
 def kept_numbers(lake: Lake, day: datetime) -> dict[str, int]:
     """The numbers that were kept of a day; nothing where there are none of this release."""
-    kept = _kept(lake, "numbers", day, _decode_numbers)
+    record = report_record(lake, day)
+    path = record.partials_of("numbers") if record is not None else None
+    kept = _kept(lake, path, _decode_numbers)
     return kept.numbers if kept is not None else {}
 
 
@@ -204,9 +213,11 @@ def _days_in(lake: Lake, folder: str) -> set[datetime]:
     return {day_of_path(entry.path) for entry in lake.store.find(folder)}
 
 
-def _kept(lake: Lake, part: str, day: datetime, decode: Callable[[bytes], Part]) -> Part | None:
+def _kept(lake: Lake, path: str | None, decode: Callable[[bytes], Part]) -> Part | None:
+    if path is None:
+        return None
     try:
-        kept = decode(lake.store.read(lake.layout.digest(part, day)))
+        kept = decode(lake.store.read(path))
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     return kept if kept.format == FORMAT else None

@@ -27,12 +27,13 @@ LARGEST_READ: Final = 16_000_000
 _LOOK: Final = COLOURS[1]
 
 _BARS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
+    "daily_summary": ("busiest honeypots", ("sensor", "app"), "events"),
     "daily_sources": ("top sources", ("src_ip",), "events"),
     "daily_credentials": ("top credentials", ("username", "password"), "attempts"),
     "daily_ports": ("top ports", ("dest_port", "transport"), "events"),
     "daily_commands": ("top commands", ("command",), "events"),
     "daily_downloads": ("top links and files", ("artifact",), "events"),
-    "daily_fingerprints": ("top clients", ("ssh_version",), "events"),
+    "daily_fingerprints": ("top clients", ("ssh_version", "kex_hassh"), "events"),
     "daily_sensors": ("top sensors", ("sensor",), "events"),
     "daily_drift": ("drift by sensor", ("sensor", "field"), "events"),
 }
@@ -59,6 +60,12 @@ def of_table(name: str, rows: pl.DataFrame) -> dict[str, str]:
         for row in rows[:TOP].iter_rows(named=True)
     ]
     return {title: bars(drawn)}
+
+
+def busiest_hour(rows: pl.DataFrame) -> int:
+    """Events of the hour that had most of them, of all rows of `daily_hours`."""
+    busiest = rows.group_by("hour").agg(pl.col("events").sum())["events"].max()
+    return int(busiest or 0)  # type: ignore[arg-type]
 
 
 def of_reasons(reasons: Mapping[str, int]) -> dict[str, str]:
@@ -110,7 +117,7 @@ def first_rows(data: bytes, schema: Mapping[str, pl.DataType], rows: int) -> pl.
 def cells(
     frame: pl.DataFrame, columns: Sequence[str], longest: int = 40
 ) -> list[dict[str, str | int | float]]:
-    """Rows as scalars that a page may show: texts made visible and cut, lists joined."""
+    """Rows as scalars that a page may show: texts made visible and cut, of lists the first."""
     return [
         {name: _cell(row[name], longest) for name in columns if name in row}
         for row in frame.iter_rows(named=True)
@@ -132,8 +139,11 @@ def _cell(value: Any, longest: int) -> str | int | float:
         return ""
     if isinstance(value, int | float):
         return value
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return visible(text, longest)
+    if isinstance(value, list):
+        # A whole list would make its narrow column the tallest of the table.
+        more = f" +{len(value) - 1}" if len(value) > 1 else ""
+        return visible("".join(map(str, value[:1])), longest - len(more)) + more
+    return visible(str(value), longest)
 
 
 def _few(series: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

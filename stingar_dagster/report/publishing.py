@@ -8,9 +8,16 @@ that are made after that are final. Not here: what it says (`facts`) and how it 
 
 from datetime import datetime
 
-from stingar_dagster.lake.daily import REACH, REPORT, ReportSources, report_sources
+from stingar_dagster.lake.daily import (
+    REACH,
+    REPORT,
+    ReportSources,
+    report_record,
+    report_sources,
+)
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Draft, Record, publish
+from stingar_dagster.lake.segments import collect_orphans, digest
 from stingar_dagster.report.facts import Facts, facts_of
 from stingar_dagster.report.history import Tables, digest_of, digests_before
 from stingar_dagster.report.page import page
@@ -36,24 +43,33 @@ def publish_report(lake: Lake, day: datetime) -> Record:
     layout, store = lake.layout, lake.store
 
     def make() -> Draft:
-        paths = {part: layout.digest(part, day) for part in REACH}
-        kept = {path: store.etag(path) for path in paths.values()}
+        _collect_digests(lake, day)
         # Before tables and digests: the record must not claim more than the report shows.
         sources = report_sources(lake, day)
         if not sources.names:
-            for path in kept:
-                store.remove(path)
             return Draft(Record(), None)
         tables = read_tables(lake, day)
+        paths = {}
         for part, data in digest_of(tables).encoded().items():
-            path = paths[part]
-            # Left as it is where it says the same: its version asks for later days' reports.
-            if kept[path] is None or store.read(path) != data:
-                store.write(path, data, expected=kept[path])
+            paths[part] = layout.digest(part, day, f"{digest(data)}.msgpack")
+            store.write(paths[part], data)
         data = page(_facts(lake, sources, tables))
-        return Draft(Record(made_from=sources.names, rows=1, size=len(data)), data)
+        record = Record(made_from=sources.names, rows=1, size=len(data), partials=paths)
+        return Draft(record, data)
 
-    return publish(store, layout.report(day), layout.day_record(REPORT, day), make)[0]
+    record, before = publish(store, layout.report(day), layout.day_record(REPORT, day), make)
+    if before is not None:
+        for path in before.partial_paths() - record.partial_paths():
+            store.remove(path)
+    return record
+
+
+def _collect_digests(lake: Lake, day: datetime) -> None:
+    """Remove digests of the day that its record does not name and that no run can be about to."""
+    record = report_record(lake, day)
+    named = {path.rsplit("/", 1)[-1] for path in record.partial_paths()} if record else set()
+    for part in REACH:
+        collect_orphans(lake.store, lake.store.find(lake.layout.digest(part, day)), named)
 
 
 def _facts(lake: Lake, sources: ReportSources, tables: Tables) -> Facts:
@@ -62,8 +78,9 @@ def _facts(lake: Lake, sources: ReportSources, tables: Tables) -> Facts:
         lake.stream.title,
         sources.day,
         tables,
-        digests_before(lake, sources.day),
+        digests_before(lake, sources.day, sources.digests),
         sources.ledgers,
         sources.hours,
         sources.reasons,
+        sources.around,
     )

@@ -7,6 +7,7 @@ what is said of a failure (`azure_errors`).
 
 import contextlib
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 from adlfs import AzureBlobFileSystem
@@ -108,14 +109,24 @@ class AzureStore:
         self._inside = f"{access.folder}/" if access.folder else ""
 
     def read(self, path: str) -> bytes:
+        return self._read(path)
+
+    def read_start(self, path: str, most: int) -> bytes:
+        return self._read(path, start=0, end=most)
+
+    def _read(self, path: str, **part: int) -> bytes:
         with self._clear_errors(path, Task.READ):
             try:
                 # Not open(): a blob replaced while it is read would give old and new bytes mixed.
                 # One piece at a time: of several that fail, Azure's library looks after the first
                 # only, and leaves the others' connections open.
-                data: bytes = self.fs.cat_file(self._full(path), max_concurrency=1)
+                data: bytes = self.fs.cat_file(self._full(path), max_concurrency=1, **part)
             except ResourceModifiedError as error:
                 raise Conflict(f"{self.describe(path)} was replaced while it was read") from error
+            except HttpResponseError as error:
+                if part and error.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    return b""  # it is empty, and a part of it can't be asked for
+                raise
             return data
 
     def etag(self, path: str) -> str | None:

@@ -60,6 +60,13 @@ class Store(Protocol):
             Conflict: it was replaced while it was read, where the store reads large ones in parts.
         """
 
+    def read_start(self, path: str, most: int) -> bytes:
+        """The beginning of the object, so many bytes at most; all of a smaller one.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
     def etag(self, path: str) -> str | None:
         """The object's version, None where there is none."""
 

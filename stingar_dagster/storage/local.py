@@ -37,6 +37,10 @@ class LocalStore:
         with self._clear_errors(path):
             return (self.root / path).read_bytes()
 
+    def read_start(self, path: str, most: int) -> bytes:
+        with self._clear_errors(path), (self.root / path).open("rb") as file:
+            return file.read(most)
+
     def etag(self, path: str) -> str | None:
         with self._clear_errors(path):
             try:

@@ -44,6 +44,11 @@ class ObjectStore:
         data: bytes = self._asked(path, lambda: self.fs.cat_file(self._full(path)))
         return data
 
+    def read_start(self, path: str, most: int) -> bytes:
+        full = self._full(path)
+        data: bytes = self._asked(path, lambda: self.fs.cat_file(full, start=0, end=most))
+        return data
+
     def etag(self, path: str) -> str | None:
         try:
             info = self._asked(path, lambda: self.fs.info(self._full(path)))

@@ -31,6 +31,11 @@ class OverlayStore:
             raise FileNotFoundError(path)
         return data
 
+    def read_start(self, path: str, most: int) -> bytes:
+        if path not in self.differences:
+            return self._base.read_start(path, most)
+        return self.read(path)[:most]
+
     def etag(self, path: str) -> str | None:
         if path not in self.differences:
             return self._base.etag(path)

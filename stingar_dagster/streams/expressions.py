@@ -5,7 +5,7 @@ here: which columns a stream applies them to.
 """
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -76,11 +76,19 @@ LONGEST_EXAMPLE: Final = 80
 MOST_MEMBERS: Final = 64
 """Of one event: bodies may hold thousands."""
 
-_APART: Final = "\x1f"
-"""Stands nowhere in JSON but inside a name, which comes last."""
 _KINDS: Final = {
     b'"': "string", b"{": "object", b"[": "list", b"t": "boolean", b"f": "boolean", b"n": "null",
 }  # fmt: skip
+_MEMBER_PARTS: Final[dict[str, pl.DataType]] = {
+    "field": pl.String(),
+    "sent_as": pl.String(),
+    "example": pl.String(),
+    "times": pl.Int64(),
+}
+MEMBER: Final = pl.Struct(_MEMBER_PARTS)
+"""A member of an object: the beginning of its name, its type in JSON, the beginning of its value as
+sent, and how many it stands for."""
+
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -91,7 +99,9 @@ def kind_of(value: bytes) -> str:
 
 
 def unexpected_members(extra: str, expected: Collection[str]) -> pl.Expr:
-    """The members of `extra` that are not `expected` there, each as a text for `part_of_member`.
+    """The members of `extra` that are not `expected` there, a list of `MEMBER`.
+
+    Of one object the first `MOST_MEMBERS`; how many more there were stands in one without a name.
 
     Args:
         extra: the column, which holds JSON objects as text.
@@ -99,38 +109,37 @@ def unexpected_members(extra: str, expected: Collection[str]) -> pl.Expr:
     """
     usual = frozenset(expected)
 
-    def members(text: str) -> list[str]:
-        found = []
-        for name, raw in _decode_members(text).items():
-            if name not in usual:
-                value = bytes(raw).lstrip()
-                example = value[: LONGEST_EXAMPLE * 4].decode(errors="ignore")[:LONGEST_EXAMPLE]
-                sent_as = kind_of(value)
-                found.append(f"{sent_as}{_APART}{example}{_APART}{name[:LONGEST_NAME]}")
-        return found[:MOST_MEMBERS]
-
     def of_each(texts: pl.Series) -> pl.Series:
-        found = [members(text) for text in texts]
         # A column of lists is made from a flat one many times faster.
-        flat = pl.DataFrame(
-            {
-                "row": [row for row, listed in enumerate(found) for _ in listed],
-                "member": [member for listed in found for member in listed],
-            },
-            schema={"row": pl.Int64(), "member": pl.String()},
+        flat: dict[str, list[Any]] = {name: [] for name in ("row", *_MEMBER_PARTS)}
+        rows, fields, kinds, examples, times = flat.values()
+        for row, text in enumerate(texts):
+            told = more = 0
+            for name, raw in _decode_members(text).items():
+                if name in usual:
+                    continue
+                if told == MOST_MEMBERS:
+                    more += 1
+                    continue
+                told += 1
+                value = bytes(raw).lstrip()
+                rows.append(row)
+                fields.append(name[:LONGEST_NAME])
+                kinds.append(kind_of(value))
+                beginning = value[: LONGEST_EXAMPLE * 4].decode(errors="ignore")
+                examples.append(beginning[:LONGEST_EXAMPLE])
+                times.append(1)
+            if more:
+                rows.append(row)
+                fields.append(None)
+                kinds.append(None)
+                examples.append(None)
+                times.append(more)
+        members = pl.DataFrame(flat, schema={"row": pl.Int64(), **_MEMBER_PARTS})
+        lists = members.group_by("row", maintain_order=True).agg(
+            pl.struct(*_MEMBER_PARTS).alias("members")
         )
-        lists = flat.group_by("row", maintain_order=True).agg("member")
-        rows = pl.DataFrame({"row": pl.int_range(len(texts), eager=True)})
-        return rows.join(lists, on="row", how="left", maintain_order="left")["member"]
+        every = pl.DataFrame({"row": pl.int_range(len(texts), eager=True)})
+        return every.join(lists, on="row", how="left", maintain_order="left")["members"]
 
-    return pl.col(extra).map_batches(
-        of_each, return_dtype=pl.List(pl.String()), is_elementwise=True
-    )
-
-
-def part_of_member(member: str, part: str) -> pl.Expr:
-    """One of `sent_as` (the value's JSON type), `example` (its beginning, as sent) and `field`
-    (the beginning of its name) of a column of members."""
-    place = ("sent_as", "example", "field").index(part)
-    parts = pl.col(member).str.splitn(_APART, 3)
-    return parts.struct.field(f"field_{place}").alias(part)
+    return pl.col(extra).map_batches(of_each, return_dtype=pl.List(MEMBER), is_elementwise=True)

@@ -12,7 +12,6 @@ from stingar_dagster.streams.expressions import (
     hashes_in,
     iso_time,
     of_distinct,
-    part_of_member,
     unexpected_members,
     urls_in,
     without_bytes_repr,
@@ -21,7 +20,7 @@ from stingar_dagster.streams.expressions import (
 from stingar_dagster.streams.norms import Origins
 from stingar_dagster.streams.stingar_recount import RECOUNTS
 from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream, usual_in_extra
-from stingar_dagster.streams.tables import DailyTable, TableColumn
+from stingar_dagster.streams.tables import DailyTable, Limit, TableColumn
 
 TEXT, INTEGER, PORT = FieldKind.TEXT, FieldKind.INTEGER, FieldKind.PORT
 LIST, PAIR, FREE = FieldKind.LIST, FieldKind.PAIR, FieldKind.FREE
@@ -270,6 +269,8 @@ _FIELDS = (*_COMMON, *_SHELL, *_PAYLOAD, *_DIONAEA, *_DETECTION, *_SHIPPER)
 _DECLARED_AS = {
     name: item.kind.value for item in _FIELDS for name in (item.name, *item.aliases)
 }  # fmt: skip
+_NOT_DECLARED = "not declared"
+_MEMBER = pl.col("member").struct
 
 
 _TABLES = (
@@ -548,26 +549,46 @@ _TABLES = (
         "that nobody declared, and declared ones sent as another type. All are kept in `extra`.",
         keys=(
             pl.col("sensor"),
-            part_of_member("member", "field"),
-            part_of_member("member", "sent_as"),
-            part_of_member("member", "field")
-            .replace_strict(_DECLARED_AS, default="not declared", return_dtype=pl.String())
+            _MEMBER.field("field"),
+            _MEMBER.field("sent_as"),
+            _MEMBER.field("field")
+            .replace_strict(_DECLARED_AS, default=_NOT_DECLARED, return_dtype=pl.String())
             .alias("declared_as"),
         ),
         where=pl.col("extra").is_not_null(),
         explode=unexpected_members("extra", usual_in_extra(_TIME_FIELDS, _FIELDS)).alias("member"),
         partial=(
-            pl.len().cast(pl.Int64).alias("events"),
-            part_of_member("member", "example").min().alias("example"),
+            _MEMBER.field("times").sum().alias("events"),
+            _MEMBER.field("example").min(),
             *_FIRST_LAST,
+        ),
+        combined=(
+            pl.col("events").sum(),
+            pl.col("example").min(),
+            pl.col("first_us").min(),
+            pl.col("last_us").max(),
+        ),
+        # Whoever attacks a honeypot may invent names. Declared ones are few; and names that hold
+        # data, such as addresses and identifiers, are longer than what a developer calls a field.
+        limit=Limit(
+            sender="sensor",
+            name="field",
+            first=(pl.col("declared_as") == _NOT_DECLARED, pl.col("field").str.len_chars()),
+            most_of_one=200,
+            most=20_000,
         ),
         merged=(pl.col("events").sum(), pl.col("example").min(), *_SEEN),
         columns=(
             _text("sensor", "Name of the honeypot's host"),
-            _text("field", "Name of the field, its first 100 characters"),
+            _text(
+                "field",
+                "Name of the field, its first 100 characters; absent in one row for all further "
+                "ones: of one sensor at most 200 names are told, those declared and then the "
+                "shortest first, and of one event 64",
+            ),
             _text("sent_as", "Its type in JSON: string, number, boolean, list, object or null"),
             _text("declared_as", "Its declared kind, or: not declared"),
-            _count("events", "Events that sent it so; of one event its first 64 such fields"),
+            _count("events", "Events that sent it so; in the row without a field, further fields"),
             _text("example", "The beginning of one value, as sent"),
             *_SEEN_COLUMNS,
         ),

@@ -9,6 +9,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Final
@@ -17,6 +18,9 @@ Event = Mapping[str, Any]
 Row = dict[str, Any]
 
 _HOUR: Final = timedelta(hours=1)
+
+_MOST_NAMES: Final = 20_000
+"""Of fields that came otherwise than declared; 200 of one sensor."""
 
 _USUAL_IN_EXTRA: Final = frozenset(
     (
@@ -236,28 +240,90 @@ class Hours(_Recount):
         return {"hour": key[0], "app": key[1], "events": group.counts["events"]}
 
 
-class Drift(_Recount):
+class Drift:
+    """Names are what senders invent, so those that can't be told any more are given up early."""
+
     def __init__(self) -> None:
-        super().__init__()
-        self.examples: dict[tuple[Any, ...], str] = {}
+        self.told: dict[str | None, dict[str, dict[str, _Sent]]] = {}
+        self.names = 0
+        self.rest = _Sent()
 
     def add(self, event: Event) -> None:
         texts = _members(event["extra"]) if "extra" in event else {}
         unexpected = [(name, text) for name, text in texts.items() if name not in _USUAL_IN_EXTRA]
         for name, text in unexpected[:64]:
-            declared = _DECLARED_AS.get(name[:100], "not declared")
-            key = (event.get("sensor"), name[:100], _json_type(text), declared)
-            self.group(*key).see(event)
-            example = text[:80]
-            self.examples[key] = min(self.examples.get(key, example), example)
+            names = self.told.setdefault(event.get("sensor"), {})
+            if name[:100] not in names:
+                self.names += 1
+            kinds = names.setdefault(name[:100], {})
+            kinds.setdefault(_json_type(text), _Sent()).see(1, event["@timestamp"], text[:80])
+        if unexpected[64:]:
+            self.rest.see(len(unexpected[64:]), event["@timestamp"], None)
+        if self.names > 2 * _MOST_NAMES:
+            self.give_up()
 
-    def row(self, key: tuple[Any, ...], group: _Group) -> Row:
-        named = dict(zip(("sensor", "field", "sent_as", "declared_as"), key, strict=True))
-        counted = {"events": group.counts["events"], "example": self.examples[key]}
-        return {**named, **counted, **group.seen()}
+    def give_up(self) -> None:
+        """Move to the rest what is beyond so many names of a sensor, and of all sensors."""
+        ranked = [
+            (name not in _DECLARED_AS, len(name), name, sensor is None, sensor or "", sensor)
+            for sensor, names in self.told.items()
+            for name in names
+        ]
+        ranked.sort(key=lambda item: item[:5])
+        kept: Counter[str | None] = Counter()
+        total = 0
+        for _, _, name, _, _, sensor in ranked:
+            if kept[sensor] < 200 and total < _MOST_NAMES:
+                kept[sensor] += 1
+                total += 1
+            else:
+                for sent in self.told[sensor].pop(name).values():
+                    self.rest.add(sent)
+        self.names = total
+
+    def rows(self, quarantined: int) -> list[Row]:
+        self.give_up()
+        rows = [
+            {
+                "sensor": sensor,
+                "field": name,
+                "sent_as": kind,
+                "declared_as": _DECLARED_AS.get(name, "not declared"),
+                **sent.row(),
+            }
+            for sensor, names in self.told.items()
+            for name, kinds in names.items()
+            for kind, sent in kinds.items()
+        ]
+        rows += [self.rest.row()] if self.rest.events else []
+        return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
-RECOUNTS: Final[dict[str, Callable[[], _Recount]]] = {
+@dataclass(slots=True)
+class _Sent:
+    """What is remembered of the fields of one row; millions of them may come in a day."""
+
+    events: int = 0
+    first: str = "~"
+    last: str = ""
+    example: str | None = None
+
+    def see(self, events: int, time: str, example: str | None) -> None:
+        self.add(_Sent(events, time, time, example))
+
+    def add(self, other: "_Sent") -> None:
+        self.events += other.events
+        self.first = min(self.first, other.first)
+        self.last = max(self.last, other.last)
+        if other.example is not None:
+            self.example = min(self.example or other.example, other.example)
+
+    def row(self) -> Row:
+        seen = {"first_seen": self.first, "last_seen": self.last}
+        return {"events": self.events, "example": self.example, **seen}
+
+
+RECOUNTS: Final[dict[str, Callable[[], _Recount | Drift]]] = {
     "daily_summary": Summary,
     "daily_sources": Sources,
     "daily_ports": Ports,

@@ -50,7 +50,7 @@ def differences(
         rehearsal.publish_hour(hour, again=True)
     days = sorted({day_of(hour) for hour in (*touched, *hours)})
     for day in days:
-        rehearsal.roll_day(day)
+        rehearsal.roll_day(day, again=True)
     # Reports of an earlier release say or show other things of the same data.
     of_other_form = {
         layout.report(day)

@@ -12,6 +12,7 @@ from stingar_dagster.health.gaps import sequence_gaps
 from stingar_dagster.health.kept import KEYS
 from stingar_dagster.health.landings import figures
 from stingar_dagster.lake.ledger import LedgerLine
+from stingar_dagster.lake.sequences import missing, runs_of
 from stingar_dagster_tests.health.weeks import DAY, HOUR, NORMS, NOW, landed, landed_frame
 
 TEN = NOW.replace(hour=10, minute=0)
@@ -113,19 +114,30 @@ def line(capture: str, first: int | None, last: int | None, **more: Any) -> Ledg
 
 
 def test_captures_that_follow_each_other_are_one_run() -> None:
-    made = figures([line("b", 10, 19), line("a", 0, 9), line("empty", None, None)])
+    made = figures(TEN, [line("b", 10, 19), line("a", 0, 9), line("empty", None, None)])
     assert made["runs"] == [{"source": "ns/hub/0", "first": 0, "last": 19, "damaged": False}]
     assert made["repeats"] == []
     assert (made["captures"], made["events"]) == (3, 20)
 
 
 def test_a_gap_inside_a_capture_parts_the_run() -> None:
-    made = figures([line("a", 0, 20, gaps=("5-7", "10-10"))])
+    made = figures(TEN, [line("a", 0, 20, gaps=("5-7", "10-10"))])
     assert [(r["first"], r["last"]) for r in made["runs"]] == [(0, 4), (8, 9), (11, 20)]
 
 
+def test_a_hub_that_was_made_again_within_an_hour_misses_nothing_in_it() -> None:
+    old = line("a", 90_000, 90_009, first_enqueued_at="2026-11-18T10:05:00.000Z")
+    new = line("b", 0, 9, first_enqueued_at="2026-11-18T10:30:00.000Z")
+    more = line("c", 15, 19, first_enqueued_at="2026-11-18T10:45:00.000Z")
+    runs, _ = runs_of(TEN, [new, old])
+    assert [(run.first, run.last) for run in runs] == [(90_000, 90_009), (0, 9)]
+    assert missing(runs) == []
+    (gap,) = missing(runs_of(TEN, [more, new, old])[0])
+    assert (gap.first, gap.last) == (10, 14)
+
+
 def test_captures_that_share_numbers_are_named() -> None:
-    made = figures([line("a", 0, 9), line("copy/a", 0, 9), line("c", 8, 12)])
+    made = figures(TEN, [line("a", 0, 9), line("copy/a", 0, 9), line("c", 8, 12)])
     assert [(r["first"], r["last"]) for r in made["runs"]] == [(0, 12)]
     first = made["repeats"][0]
     assert (first["events"], first["one"], first["other"]) == (10, "a", "copy/a")

@@ -85,9 +85,9 @@ def test_figures_that_are_lost_or_damaged_are_gathered_again(site: Site) -> None
     site.run()
     lake = site.pipeline().lake
     first = look(site).landings
-    lake.store.write(lake.layout.health("landings-1.parquet"), b"nonsense")
+    lake.store.write(lake.layout.health("landings-2.parquet"), b"nonsense")
     assert look(site).landings.equals(first)
-    lake.store.remove(lake.layout.health("landings-1.parquet"))
+    lake.store.remove(lake.layout.health("landings-2.parquet"))
     assert look(site).landings.equals(first)
 
 

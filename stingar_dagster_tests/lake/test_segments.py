@@ -8,15 +8,16 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.segments import (
     ORPHAN_AGE,
     collect_orphans,
     decode,
-    decode_all,
     encode,
     landed_hour_of,
+    read_frames,
     segment_name,
 )
 from stingar_dagster.storage.local import LocalStore
@@ -67,6 +68,36 @@ def test_a_column_that_has_another_type_now_is_turned_into_it_or_refused() -> No
         decode(encode(pl.DataFrame({"number": ["low"]})), SCHEMA, "x:")
 
 
+@settings(max_examples=50, deadline=None)
+@given(parts=st.lists(ROWS, max_size=5))
+def test_many_frames_read_at_once_are_those_read_one_by_one(
+    parts: list[list[dict[str, object]]],
+) -> None:
+    pieces = [
+        # Columns without any value are not kept, and one was declared later.
+        (encode(pl.DataFrame(rows, schema=SCHEMA)), f"{place}")
+        for place, rows in enumerate(parts)
+    ]
+    schema = {**SCHEMA, "later": pl.Int64()}
+    one_by_one = [decode(data, schema, name) for data, name in pieces]
+    assert_frame_equal(
+        read_frames(pieces, schema), pl.concat([pl.DataFrame(schema=schema), *one_by_one])
+    )
+
+
+def test_of_many_frames_the_one_that_can_not_be_read_is_named() -> None:
+    good = encode(pl.DataFrame({"number": [1]})), "good.parquet"
+    as_text = encode(pl.DataFrame({"number": ["2"]})), "text.parquet"
+    assert read_frames([good, as_text], {"number": pl.Int64()})["number"].to_list() == [1, 2]
+    for bad, told in (
+        ((encode(pl.DataFrame({"number": ["x"]})), "words.parquet"), "words.parquet"),
+        ((b"nonsense", "damaged.parquet"), "damaged.parquet can't be read"),
+        ((good[0], "newer.f9.parquet"), "newer release"),
+    ):
+        with pytest.raises(UnknownFormat, match=told):
+            read_frames([good, bad], {"number": pl.Int64()})
+
+
 def test_a_name_tells_landed_hour_slot_and_content() -> None:
     name = segment_name(NOON, 5, b"data")
     assert name.startswith("2026-11-03T12-05-")
@@ -90,22 +121,3 @@ def test_orphans_go_when_no_run_can_be_about_to_name_them(tmp_path: Path) -> Non
 def age(path: Path) -> None:
     then = (datetime.now(UTC) - ORPHAN_AGE - timedelta(minutes=1)).timestamp()
     os.utime(path, (then, then))
-
-
-def test_several_read_at_once_are_what_each_one_is() -> None:
-    """Also where one lacks a column, has another order of columns, one more or another type."""
-    frames = [
-        pl.DataFrame({"text": ["a", None], "number": [1, 2]}),
-        pl.DataFrame({"number": [3], "many": [["x"]], "text": ["b"], "gone": [True]}),
-        pl.DataFrame(
-            {"text": [None], "number": [None]}, schema={"text": pl.String, "number": pl.Int64}
-        ),
-    ]
-    other_type = pl.DataFrame({"text": [7], "number": [4]})
-    for some in (frames[:1], frames[:2], frames, [*frames, other_type]):
-        data = [encode(frame) for frame in some]
-        expected = pl.concat([decode(one, SCHEMA) for one in data])
-        assert decode_all(data, SCHEMA, "frames").equals(expected)
-    assert decode_all([], SCHEMA, "frames").equals(pl.DataFrame(schema=SCHEMA))
-    with pytest.raises(UnknownFormat, match="frames can't be read"):
-        decode_all([encode(frames[0]), b"nonsense"], SCHEMA, "frames")

@@ -174,6 +174,30 @@ def test_a_late_event_opens_its_own_hour_and_day_and_no_other(site: Site, daemon
     site.check()
 
 
+def test_of_the_day_on_which_late_events_alone_arrived_the_report_is_made_and_no_table(
+    site: Site, daemon: Daemon
+) -> None:
+    hour = recently()
+    late = hour - 20 * DAY
+    site.put([event(hour), event(late)], start=hour)
+    daemon.settle()
+    tables, reports = site.versions("daily"), site.versions("reports")
+    site.put([event(late)], start=hour + MINUTE, first=2)
+    daemon.run("land", daemon.tick("new_captures"))
+    daemon.run("publish", daemon.tick("changed_hours"))
+    days = daemon.tick("changed_days")
+    assert asked(days) == [day_key(late), day_key(hour)]
+    daemon.run("roll", days)
+    assert asked(daemon.tick("changed_days")) == []
+
+    def dates(before: dict[str, str], folder: str) -> set[str]:
+        now = site.versions(folder)
+        return {path.split("date=")[1][:10] for path in now if now[path] != before.get(path)}
+
+    assert dates(tables, "daily") == {day_key(late)}
+    assert dates(reports, "reports") == {day_key(late), day_key(hour)}
+
+
 def test_quarantine_alone_opens_its_day(site: Site, daemon: Daemon) -> None:
     site.put([b"not json"], start=FIVE)
     daemon.run("land", daemon.tick("new_captures"))

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from dagster._serdes import serialize_value
 
 from stingar_dagster import showing
 from stingar_dagster.lake.daily import REPORT
-from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.quarantine import read_first, read_quarantine
+from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.reliability.hostile import CANARY, cases
-from stingar_dagster_tests.support import Site, event
+from stingar_dagster_tests.support import RecordingStore, Site, event
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -57,6 +59,32 @@ def test_first_rows_are_those_of_the_table(site: Site) -> None:
     assert isinstance(metadata["top credentials"], dg.MarkdownMetadataValue)
 
 
+def test_of_a_large_quarantine_the_beginning_alone_is_read(site: Site) -> None:
+    site.put([b"x" * 60_000] * 20, start=HOUR)
+    site.run()
+    store = RecordingStore(Path(site.lake))
+    lake = Lake(store, STINGAR)
+    assert store.etag(lake.layout.quarantine(HOUR))
+    store.asked.clear()
+    # A line holds its body as base64, so three stand whole in what is read.
+    lines = read_first(lake, HOUR, showing.PREVIEW_ROWS)
+    assert [line.sequence_number for line in lines] == [0, 1, 2]
+    assert len(read_first(lake, HOUR, 2)) == 2
+    assert store.asked == []
+    assert read_first(lake, HOUR + timedelta(hours=1), 2) == []
+    shown = showing.of_quarantine({"not_json": 20}, lines)
+    assert [row["sequence_number"] for row in table(shown)] == [0, 1, 2]
+
+
+def test_the_columns_of_quarantine_are_those_of_its_lines(site: Site) -> None:
+    site.put([b"nonsense"], start=HOUR)
+    site.run()
+    declared = {column.name: column.type for column in showing.quarantine_schema().columns}
+    (line,) = site.quarantined()
+    kinds = {int: "BIGINT", str: "VARCHAR"}
+    assert {name: kinds[type(value)] for name, value in line.items()} == declared
+
+
 def test_an_hour_shows_first_rows_and_numbers(site: Site) -> None:
     site.put([event(HOUR, app="cowrie", command="ls")] * 7, start=HOUR)
     site.run()
@@ -74,7 +102,24 @@ def test_a_report_shows_its_numbers(site: Site) -> None:
     site.run()
     numbers = showing.of_report(site.pipeline().lake, DAY)
     assert (numbers["events"], numbers["source addresses"], numbers["sensors"]) == (3, 1, 1)
+    assert list(numbers)[:3] == ["events", "source addresses", "sensors"]  # the report's order
     assert showing.of_report(site.pipeline().lake, HOUR.replace(year=2020)) == {}
+
+
+def test_a_day_shows_how_busy_its_busiest_hour_was(site: Site) -> None:
+    later = HOUR + timedelta(hours=1)
+    site.put([event(HOUR), event(later, app="cowrie"), event(later, app="dionaea")], start=HOUR)
+    site.run()
+    assert of_day(site)["daily_hours"]["events in the busiest hour"] == 2
+
+
+def test_of_a_list_the_first_rows_show_the_first_and_how_many_more(site: Site) -> None:
+    seen_by = [event(HOUR, sensor=f"lab-{n}") for n in range(3)]
+    site.put([*seen_by, event(HOUR, src_ip="192.0.2.8", sensor="lab-9")], start=HOUR)
+    site.run()
+    rows = table(of_day(site)["daily_sources"])
+    shown = {row["src_ip"]: row["sensors"] for row in rows}
+    assert shown == {"192.0.2.7": "lab-0 +2", "192.0.2.8": "lab-9"}
 
 
 def test_hostile_text_is_shown_as_text_and_only_in_tables_and_pictures(site: Site) -> None:

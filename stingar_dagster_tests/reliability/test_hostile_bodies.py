@@ -32,10 +32,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 ROOT = Path(__file__).resolve().parents[2]
 CASES = cases(NOON)
 PATH = re.compile(
-    r"stingar/(events|daily|quarantine|ledger|schema|segments|rollups|state)"
-    r"(/(rejected|events|quarantine|daily|reopened|daily_[a-z]+|date=\d{4}-\d\d-\d\d|hour=\d\d))*"
+    r"stingar/(events|daily|reports|quarantine|ledger|schema|segments|rollups|state)"
+    r"(/(rejected|events|quarantine|daily|reopened|daily_[a-z]+|digests|numbers|seen"
+    r"|date=\d{4}-\d\d-\d\d|hour=\d\d))*"
     r"(/([a-z_]+|\d\d|date=\d{4}-\d\d-\d\d|[0-9a-fT-]{8,80})(\.(spark|duckdb|columns))?"
-    r"\.(json|parquet|zip))"
+    r"\.(json|parquet|zip|html|msgpack))"
 )
 
 

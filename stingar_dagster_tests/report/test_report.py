@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stingar_dagster.lake import backlog
+from stingar_dagster.lake.daily import kept_digests
 from stingar_dagster.report import history
 from stingar_dagster.report.facts import Facts, Novelty, gaps_in
 from stingar_dagster.report.page import LONGEST, page
@@ -20,7 +21,7 @@ from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.streams import STINGAR
 from stingar_dagster.verify.again import differences
 from stingar_dagster_tests.reliability.hostile import cases
-from stingar_dagster_tests.support import HOUR, Site, event, readable
+from stingar_dagster_tests.support import HOUR, Site, capture, event, readable
 
 DAY = datetime(2026, 11, 3, tzinfo=UTC)
 DAYS = timedelta(days=1)
@@ -137,6 +138,16 @@ def test_sources_of_several_sensors_tell_who_saw_them_first(site: Site) -> None:
     assert (row["src_ip"], row["first_sensor"], row["sensors"]) == ("192.0.2.1", "b", ["a", "b"])
 
 
+def test_fields_whose_names_are_not_told_are_counted(site: Site) -> None:
+    put(site, DAY, event(DAY, **{f"f{n:03}": n for n in range(70)}))
+    site.run()
+    found = facts(site)
+    assert (found.drift_count, found.drift_not_named) == (64, 6)
+    assert "6 more came with names that are not told" in page(found).decode()
+    assert all(row["field"] for row in found.drift)
+    site.check()
+
+
 def test_fields_that_drifted_are_told_by_sensor(site: Site) -> None:
     put(site, DAY, event(DAY, geo={"x": 1}, sensor="a"), event(DAY, command=7, sensor="b"))
     site.run()
@@ -147,18 +158,98 @@ def test_fields_that_drifted_are_told_by_sensor(site: Site) -> None:
 # ---- trust
 
 
-def test_a_day_that_is_not_over_is_told_by_what_has_arrived(site: Site) -> None:
+def test_a_day_is_open_until_something_landed_after_it(site: Site) -> None:
     put(site, DAY + 2 * HOUR, event(DAY), event(DAY + HOUR), event(DAY + 2 * HOUR))
     site.run()
     trust = facts(site).trust
     assert [hour.is_open for hour in trust.hours] == [False] * 2 + [True] * 22
     assert trust.verdict == "So far everything adds up."
+    # Of the last hour one capture of many.
     put(site, DAY + 23 * HOUR, event(DAY + 23 * HOUR))
     site.run()
     trust = facts(site).trust
+    assert not trust.is_over
+    assert [hour.hour for hour in trust.hours if hour.is_open] == [23]
+    put(site, DAY + DAYS, event(DAY + DAYS))
+    assert DAY in site.run().rolled
+    trust = facts(site).trust
     assert trust.is_over
-    assert trust.empty_hours == list(range(3, 23))
-    assert trust.verdict.startswith("Not everything")
+    assert trust.verdict == "Yes, everything adds up."
+    assert report(site) == page(facts(site))
+
+
+@pytest.mark.parametrize(
+    ("after", "is_over"),
+    [
+        ([(0, timedelta())], False),
+        ([(0, timedelta()), (1, timedelta())], True),
+        ([(0, timedelta(minutes=35))], True),
+        ([(0, 5 * HOUR)], True),
+        ([(0, 3 * DAYS)], True),
+        ([(7, timedelta())], False),
+    ],
+    ids=["a partition", "both", "later than any", "hours later", "days later", "another one"],
+)
+def test_a_day_is_over_once_each_partition_was_captured_after_it_or_one_much_later(
+    site: Site, after: list[tuple[int, timedelta]], is_over: bool
+) -> None:
+    for partition in (0, 1):
+        site.put([event(DAY)], start=DAY + 23 * HOUR, partition=partition)
+    for partition, later in after:
+        site.put([event(DAY)], start=DAY + DAYS + later, first=1, partition=partition)
+    site.run()
+    assert facts(site).trust.is_over is is_over
+
+
+def test_a_quiet_hour_that_was_captured_is_no_failure(site: Site) -> None:
+    for hour in range(-1, 25):
+        put(site, DAY + hour * HOUR, *([event(DAY + hour * HOUR)] if hour != 3 else []))
+    site.run()
+    trust = facts(site).trust
+    assert (trust.empty_hours, trust.missing_hours) == ([3], [])
+    assert trust.verdict == "Yes, everything adds up."
+    assert (
+        "no event was logged in 1 hour (03), and no capture is missing"
+        in page(facts(site)).decode()
+    )
+
+
+@pytest.mark.parametrize("missed", [0, 3, 23])
+def test_an_hour_without_any_capture_between_others_is_a_failure(site: Site, missed: int) -> None:
+    for hour in range(-1, 25):
+        # It writes a capture for each window, as its empty ones show.
+        if hour != missed:
+            put(site, DAY + hour * HOUR, *([event(DAY + hour * HOUR)] if hour != 7 else []))
+    site.run()
+    trust = facts(site).trust
+    assert (trust.empty_hours, trust.missing_hours) == ([7], [missed])
+    assert not trust.is_well
+    told = f"no capture landed in 1 hour ({missed:02}), but before and after"
+    assert told in page(facts(site)).decode()
+
+
+def test_a_hub_that_writes_no_empty_captures_misses_none_while_its_numbers_go_on(
+    site: Site,
+) -> None:
+    for hour in (-1, 2, 9, 25):
+        put(site, DAY + hour * HOUR, event(DAY + hour * HOUR))
+    site.run()
+    trust = facts(site).trust
+    assert trust.is_well
+    assert trust.missing_hours == []
+    assert len(trust.empty_hours) == 22
+    site.put([event(DAY)], start=DAY + 15 * HOUR, first=9)
+    site.run()
+    trust = facts(site).trust
+    assert trust.gaps == ("hub/0 3-8",)
+    assert 12 in trust.missing_hours
+
+
+def test_before_the_first_capture_of_all_none_is_missing(site: Site) -> None:
+    for hour in (5, 6, 24):
+        put(site, DAY + hour * HOUR, *([event(DAY + hour * HOUR)] if hour != 6 else []))
+    site.run()
+    assert facts(site).trust.missing_hours == [*range(7, 24)]
 
 
 def test_a_sensor_that_fell_silent_is_named(site: Site) -> None:
@@ -183,7 +274,39 @@ def test_missing_sequence_numbers_are_named(site: Site) -> None:
     assert found.trust.gaps == ("hub/0 3-4",)
     assert found.trust.duplicates == 3
     assert not found.trust.is_well
-    assert gaps_in([]) == []
+    assert gaps_in({}) == []
+
+
+def test_numbers_that_miss_between_two_days_are_named_on_the_second(site: Site) -> None:
+    site.put([event(DAY)] * 3, start=DAY - HOUR, first=0)
+    site.put([event(DAY)] * 3, start=DAY, first=5)
+    site.run()
+    assert facts(site).trust.gaps == ("hub/0 3-4",)
+    assert facts(site, DAY - DAYS).trust.gaps == ()
+
+
+def test_a_hub_that_was_made_again_misses_no_numbers(site: Site) -> None:
+    site.put([event(DAY)] * 3, start=DAY, first=90_000)
+    # Within the hour, and numbers start over.
+    site.put([event(DAY)] * 3, start=DAY + timedelta(minutes=40), first=0)
+    site.put([event(DAY)] * 3, start=DAY + HOUR, first=3)
+    site.run()
+    assert facts(site).trust.gaps == ()
+    site.put([event(DAY)] * 3, start=DAY + 2 * HOUR, first=8)
+    site.run()
+    assert facts(site).trust.gaps == ("hub/0 6-7",)
+
+
+def test_what_damage_explains_is_told_as_damage_and_not_as_a_gap(site: Site) -> None:
+    site.put([event(DAY)] * 3, start=DAY, first=0)
+    whole = capture([event(DAY)] * 9, first=3, received=DAY + HOUR, block_bytes=1)
+    site.put_blob(whole[: len(whole) // 2], start=DAY + HOUR)
+    site.age(next(iter([*site.blobs][-1:])), DAYS)
+    site.put([event(DAY)] * 3, start=DAY + 2 * HOUR, first=12)
+    site.run()
+    trust = facts(site).trust
+    assert trust.damaged == 1
+    assert trust.gaps == ()
 
 
 # ---- history
@@ -223,7 +346,8 @@ def test_a_day_remembers_so_many_values_and_the_report_says_so(
     assert [row["password"] for row in credentials.rows] == ["c"]
     assert credentials.is_cut
     assert "some may not be new" in report(site).decode()
-    digest = history.digests_before(site.pipeline().lake, DAY)[before]
+    lake = site.pipeline().lake
+    digest = history.digests_before(lake, DAY, kept_digests(lake))[before]
     assert len(digest.seen["credentials"]) == 2 * 8
 
 
@@ -234,7 +358,7 @@ def test_a_digest_that_was_lost_is_made_from_the_days_tables(site: Site) -> None
     lake = site.pipeline().lake
     before = page(facts(site))
     for part in ("numbers", "seen"):
-        path = lake.layout.digest(part, DAY - DAYS)
+        path = kept_digests(lake)[part, DAY - DAYS]
         site.lake_store.remove(path)
         assert page(facts(site)) == before
         # It is missed, and made again with its day.
@@ -343,6 +467,7 @@ def test_what_arrived_for_other_days_alone_is_told_when_asked(site: Site) -> Non
     assert b"arrived 2 = cleaned 2 + quarantined 0" in page(found)
     old = facts(site, DAY - 3 * DAYS).trust
     assert (old.captured, old.published, old.is_over) == (0, 2, True)
+    assert old.missing_hours == []
 
 
 def test_of_a_day_without_anything_there_is_no_report(site: Site) -> None:

@@ -36,6 +36,16 @@ def test_what_was_written_is_read(store: Store) -> None:
     assert store.read("a/b/c.json") == b"two"
 
 
+def test_of_a_large_object_the_beginning_alone_can_be_read(store: Store) -> None:
+    store.write("a/b/c.json", b"0123456789")
+    store.write("empty", b"")
+    assert store.read_start("a/b/c.json", 4) == b"0123"
+    assert store.read_start("a/b/c.json", 100) == b"0123456789"
+    assert store.read_start("empty", 4) == b""
+    with pytest.raises(FileNotFoundError):
+        store.read_start("a/c", 4)
+
+
 def test_what_is_not_there_is_told_so(store: Store) -> None:
     store.write("a/b", b"")
     with pytest.raises(FileNotFoundError):

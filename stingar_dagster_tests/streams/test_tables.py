@@ -7,8 +7,9 @@ nothing with the declarations.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import median
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from stingar_dagster.capture.records import epoch_us
-from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams import STINGAR, stingar_recount, tables
 from stingar_dagster.streams.tables import DailyTable
 
 DAY = datetime(2022, 5, 19, tzinfo=UTC)
@@ -495,7 +496,122 @@ def test_names_and_values_of_unexpected_fields_are_cut() -> None:
     assert (number["field"], number["events"]) == ("n" * 100, 1)
 
 
-def test_of_one_event_so_many_unexpected_fields_count() -> None:
+def test_of_one_event_so_many_unexpected_fields_are_named_and_the_rest_is_counted() -> None:
     extra = json.dumps({f"f{place:03}": place for place in range(5000)})
-    found = rows("daily_drift", [at(1, extra=extra)])
-    assert {row["field"] for row in found} == {f"f{place:03}" for place in range(64)}
+    found = rows("daily_drift", [at(1, extra=extra), at(2, sensor="s", extra=extra)])
+    named, rest = found[:-1], found[-1]
+    assert {row["field"] for row in named} == {f"f{place:03}" for place in range(64)}
+    assert (rest["field"], rest["sensor"], rest["declared_as"]) == (None, None, None)
+    assert rest["events"] == 2 * (5000 - 64)
+    assert recounted([at(1, extra=extra), at(2, sensor="s", extra=extra)]) == published(found)
+
+
+FEW = replace(
+    TABLES["daily_drift"],
+    limit=replace(TABLES["daily_drift"].limit, most_of_one=3, most=5),  # type: ignore[type-var]
+)
+_names = st.sampled_from([*"abcdef", "bb", "ccc", "dd", "command", "tags"])
+_sent = st.builds(
+    lambda hour, sensor, members: at(hour, sensor=sensor, extra=json.dumps(members)),
+    st.integers(0, 23),
+    _maybe("one", "two", "three"),
+    st.dictionaries(_names, st.sampled_from([1, "x", "y"]), max_size=6),
+)
+
+
+def few_of(events: Sequence[Event]) -> list[Row]:
+    """What `FEW` should come to: everything is counted first, and then cut."""
+    counted: dict[tuple[Any, ...], int] = defaultdict(int)
+    for event in events:
+        for name, value in json.loads(event["extra"]).items():
+            kind = "number" if value == 1 else "string"
+            counted[event.get("sensor"), name, kind] += 1
+
+    def place(pair: tuple[Any, ...]) -> tuple[Any, ...]:
+        sensor, name = pair
+        declared = name in ("command", "tags")
+        return (not declared, len(name), name, sensor is None, sensor or "")
+
+    told: list[tuple[Any, ...]] = []
+    for pair in sorted({key[:2] for key in counted}, key=place):
+        if len(told) < 5 and sum(pair[0] == sensor for sensor, _ in told) < 3:
+            told.append(pair)
+    named = [{"key": key, "events": n} for key, n in counted.items() if key[:2] in told]
+    rest = sum(n for key, n in counted.items() if key[:2] not in told)
+    return named + ([{"key": (None, None, None), "events": rest}] if rest else [])
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(events=st.lists(_sent, max_size=25), part=st.integers(1, 30), cuts=st.integers(1, 25))
+def test_beyond_so_many_names_the_same_ones_are_told_in_whatever_parts_a_day_is_counted(
+    monkeypatch: pytest.MonkeyPatch, events: list[Event], part: int, cuts: int
+) -> None:
+    monkeypatch.setattr(tables, "PART", part)
+    monkeypatch.setattr(tables, "_MOST_WAITING", 2)
+    in_parts = merged(FEW, [events[start : start + cuts] for start in range(0, len(events), cuts)])
+    monkeypatch.setattr(tables, "PART", 1000)
+    monkeypatch.setattr(tables, "_MOST_WAITING", 1000)
+    whole = merged(FEW, [events[::-1]])
+    assert_frame_equal(in_parts, whole)
+    found = [
+        {"key": (row["sensor"], row["field"], row["sent_as"]), "events": row["events"]}
+        for row in whole.to_dicts()
+    ]
+    key = lambda row: str(row["key"])  # noqa: E731
+    assert sorted(found, key=key) == sorted(few_of(events), key=key)
+    # What is held between two parts is bounded, too: five names of two kinds, and the rest.
+    assert len(FEW.partials(frame_of(events))) <= 11
+
+
+def test_names_that_one_sensor_invents_do_not_crowd_out_those_of_others() -> None:
+    invented = [
+        at(n / 100, sensor="noisy", extra=json.dumps({f"x{n}-{m:02}": "" for m in range(64)}))
+        for n in range(40)
+    ]
+    meant = [at(1, sensor="quiet", extra='{"a_name_that_a_developer_chose":1}')]
+    found = rows("daily_drift", [*invented, *meant])
+    of_sensor = Counter(row["sensor"] for row in found)
+    assert of_sensor == {"noisy": 200, "quiet": 1, None: 1}
+    assert found[-1]["field"] is None
+    assert sum(row["events"] for row in found) == 40 * 64 + 1
+    assert recounted([*invented, *meant]) == published(found)
+
+
+def test_names_of_many_sensors_are_told_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stingar_recount, "_MOST_NAMES", 5)
+    events = [
+        at(
+            n / 100,
+            sensor=f"s{n % 7}",
+            extra=json.dumps({f"{'x' * (n % 4)}{m}": n for m in range(n)}),
+        )
+        for n in range(40)
+    ]
+    limit = replace(TABLES["daily_drift"].limit, most_of_one=200, most=5)  # type: ignore[type-var]
+    found = merged(replace(TABLES["daily_drift"], limit=limit), by_hour(events)).to_dicts()
+    assert len({row["field"] for row in found if row["field"]}) <= 5
+    assert sum(row["events"] for row in found) == sum(range(40))
+    assert recounted(events) == published(found)
+
+
+def test_what_is_held_of_an_hour_for_daily_tables_has_no_part_that_senders_fill() -> None:
+    at_once = [table for table in STINGAR.tables if not table.combined]
+    assert all("extra" not in table.needs(SCHEMA) for table in at_once)
+    assert [table.name for table in STINGAR.tables if table.explode is not None and table.combined]
+
+
+def recounted(events: Sequence[Event]) -> list[str]:
+    """What `stingar verify` holds the table of drift against."""
+    drift = stingar_recount.RECOUNTS["daily_drift"]()
+    for event in events:
+        told = {name: event[name] for name in ("sensor", "extra") if event.get(name) is not None}
+        drift.add({"@timestamp": text(event["time_us"]), **told})
+    return published(drift.rows(0))
+
+
+def published(found: Iterable[Row]) -> list[str]:
+    """Rows as readers see them, without nulls."""
+    lines = ({name: value for name, value in row.items() if value is not None} for row in found)
+    return sorted(json.dumps(line, sort_keys=True) for line in lines)

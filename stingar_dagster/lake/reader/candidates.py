@@ -16,6 +16,9 @@ from stingar_dagster.lake.reader.query import SOURCE, Network, Query, lies_in
 
 _ESCAPED: Final = frozenset('"\\\x7f') | frozenset(map(chr, range(0x20)))
 
+_NOT_PLAIN: Final = re.compile(f"[{re.escape(''.join(sorted(_ESCAPED)))}]")
+_SOURCE_AT: Final = re.compile(f'"{SOURCE}":"([^"\\\\]*)"'.encode())
+
 _MAPPED_BEGINS: Final = ":0"
 """Every spelling of an IPv4-mapped address begins with one of these: its first group is 0."""
 
@@ -135,11 +138,11 @@ def _of_source(data: bytes, network: Network) -> _Sought:
     # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
     octets = str(network.network_address).split(".")[: network.prefixlen // 8]
     known = "".join(f"{octet}." for octet in octets) if network.version == 4 else ""
-    begins = f"(?:{re.escape(known)}|[{_MAPPED_BEGINS}])" if known else ""
-    pattern = f'"{SOURCE}":"({begins}[^"\\\\]*)"'.encode()
+    begins = [f'"{SOURCE}":"{first}'.encode() for first in (known, *_MAPPED_BEGINS)]
+    named = _Sought(data, begins if known else [f'"{SOURCE}":"'.encode()])
     inside: dict[bytes, bool] = {}
     places: list[int] = []
-    for match in re.finditer(pattern, data):
+    for match in filter(None, (_SOURCE_AT.match(data, place) for place in named.places())):
         written = match[1]
         if written not in inside:
             inside[written] = lies_in(written.decode(), network)
@@ -150,7 +153,7 @@ def _of_source(data: bytes, network: Network) -> _Sought:
 
 def _longest_plain(text: str) -> bytes:
     """The longest part of a text that is written as it is."""
-    parts = re.split(f"[{re.escape(''.join(sorted(_ESCAPED)))}]", text)
+    parts = _NOT_PLAIN.split(text)
     return max((part.encode() for part in parts), key=len)
 
 

@@ -1,0 +1,1 @@
+"""Dagster's UI as people see it, in a real browser, over generated traffic."""
