@@ -50,7 +50,7 @@ def engine(landing: str, lake: str) -> None:
     with Workers(pipeline) as workers:
         records = sum(landed.total("records") for _, landed in workers.land_hours(hours))
         pending = backlog.unpublished_hours(pipeline.lake, hours)
-        events = sum(record.rows for _, record in workers.publish_hours(pending))
+        events = sum(published.record.rows for _, published in workers.publish_hours(pending))
         for _ in workers.roll_days(sorted({day_of(hour) for hour in (*pending, *hours)})):
             pass
     print(json.dumps({"read": records, "events": events}))

@@ -22,7 +22,7 @@ SET VARIABLE event_columns = (
 -- `date` and `hour` come from the folders. A condition on them keeps DuckDB from reading the others.
 CREATE TEMP VIEW events AS
 SELECT * FROM read_json(
-    getvariable('lake') || '/stingar/events/*/*/events.json',
+    getvariable('lake') || '/stingar/events/*/*/events*.json*',
     format = 'newline_delimited', columns = getvariable('event_columns'), hive_partitioning = true
 )
 WHERE date >= getvariable('since');

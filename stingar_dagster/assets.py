@@ -16,8 +16,10 @@ import dagster as dg
 from stingar_dagster import checks, partitions, showing
 from stingar_dagster.errors import StingarError, Transient
 from stingar_dagster.lake.daily import REPORT
+from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.publication import Record
 from stingar_dagster.lake.quarantine import publish_quarantine, read_first
+from stingar_dagster.lake.slices import Form
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.report import pictures
 from stingar_dagster.resources import PipelineResource
@@ -230,8 +232,10 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
         metadata={
             "dagster/column_schema": showing.column_schema(stream.columns),
             "dagster/column_lineage": showing.events_lineage(stream, keys.captures),
-            "published": _place(settings, stream, "events/date=*/hour=*/events.json"),
-            **showing.code("lake.hours", f"streams.{stream.name}"),
+            "published": _place(
+                settings, stream, f"events/date=*/hour=*/{Form.of(stream).pattern}"
+            ),
+            **showing.code("lake.publishing", f"streams.{stream.name}"),
         },
         description=(
             "Cleaned events by the UTC hour they were logged in: one JSON-lines object an hour, "
@@ -247,17 +251,21 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
             lake = workers.pipeline.lake
             problems: list[str] = []
             hours = map(partitions.parse_hour_key, context.partition_keys)
-            for hour, record in workers.publish_hours(hours):
-                problems += checks.published_problems(lake, {hour: record})
-                path = lake.layout.events(hour)
+            again = AUTOMATIC_TAG not in context.run.tags
+            for hour, published in workers.publish_hours(hours, again=again):
+                record = published.record
+                problems += checks.published_problems(lake, {hour: record}, published.written)
+                place = _published_at(lake, hour, record)
                 context.add_asset_metadata(
                     {
                         **_counted(record),
                         "duplicates left out": record.duplicates,
                         "segments": len(record.made_from),
-                        **_published(lake.store.describe(path), record.rows),
+                        "objects": len(record.objects()),
+                        "objects written now": len(published.written),
+                        **_published(place, record.rows),
                         **showing.of_event_hour(
-                            lake, path, record, with_rows=_is_over(hour + partitions.HOUR)
+                            lake, hour, record, with_rows=_is_over(hour + partitions.HOUR)
                         ),
                     },
                     partition_key=partitions.hour_key(hour),
@@ -417,6 +425,14 @@ def _published(address: str, rows: int) -> Mapping[str, Any]:
     return (
         {"published": dg.MetadataValue.path(visible(address))} if rows else {"published": "no rows"}
     )
+
+
+def _published_at(lake: Lake, hour: datetime, record: Record) -> str:
+    """Where an hour is published: its object, or the folder of several."""
+    names = sorted(record.objects())
+    if len(names) == 1:
+        return lake.store.describe(lake.layout.events(hour, names[0]))
+    return lake.store.describe(lake.layout.events_in(hour))
 
 
 def _place(settings: Settings, stream: Stream, path: str) -> str:

@@ -17,9 +17,10 @@ from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import hour_key
 from stingar_dagster.lake.ledger import Ledger
 from stingar_dagster.lake.lines import split
-from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.publication import Record, SliceRecord
 from stingar_dagster.lake.quarantine import read_quarantine
 from stingar_dagster.lake.segments import ENGINE_SCHEMA, IDENTITY, decode
+from stingar_dagster.lake.slices import WHOLE, Slice, lines_in, overlapping
 from stingar_dagster.pipeline import Landed
 from stingar_dagster.safe_text import visible
 
@@ -28,6 +29,8 @@ AS_TOLD = "captures_are_as_told"
 
 _EVENT_ID: Final = r'"event_id":"((?:[^"\\]|\\.)*)"'
 """A member of the line itself: inside a JSON string every quote is escaped."""
+
+_NO_EVENTS: Final = {"events.json": SliceRecord(first=0, minutes=60, rows=0, duplicates=0, size=0)}
 
 
 def counts_spec(asset: dg.AssetKey, description: str) -> dg.AssetCheckSpec:
@@ -92,22 +95,38 @@ def as_told_result(
     )
 
 
-def published_problems(lake: Lake, published: dict[datetime, Record]) -> list[str]:
-    """Event hours whose published object does not hold what its record and segments say."""
+def published_problems(
+    lake: Lake, published: Mapping[datetime, Record], written: Collection[str] | None = None
+) -> list[str]:
+    """Event hours of which an object does not hold what its record and segments say.
+
+    Args:
+        lake: where.
+        published: the hours' records.
+        written: names of objects that are looked at; None: all.
+    """
     problems = []
     for hour, record in published.items():
-        identities = _identities(lake, hour)
-        try:
-            events, duplicates = _staged(lake, hour, record.made_from)
-        except FileNotFoundError:
-            continue  # replaced by a newer run, which checks for itself
-        distinct = identities.drop_nulls().n_unique()
-        counts = (len(identities), distinct, events, duplicates)
-        if counts != (record.rows, record.rows, record.rows, record.duplicates):
-            problems.append(
-                f"{hour_key(hour)}: {record.rows} events recorded, {counts[0]} published "
-                f"({counts[1]} distinct), {counts[2]} staged with {counts[3]} duplicates"
-            )
+        # Where there are no events, nothing may be left where the hour's one object was.
+        for name, held in (record.objects() or _NO_EVENTS).items():
+            if written is not None and name not in written:
+                continue
+            place = hour_key(hour) if held.slice == WHOLE else f"{hour_key(hour)} {name}"
+            try:
+                identities = _identities(lake, lake.layout.events(hour, name))
+                events, duplicates = _staged(lake, hour, record.made_from, held.slice)
+            except FileNotFoundError:
+                continue  # replaced by a newer run, which checks for itself
+            except ValueError as error:
+                problems.append(f"{place}: {name} {error}")
+                continue
+            distinct = identities.drop_nulls().n_unique()
+            counts = (len(identities), distinct, events, duplicates)
+            if counts != (held.rows, held.rows, held.rows, held.duplicates):
+                problems.append(
+                    f"{place}: {held.rows} events recorded, {counts[0]} published "
+                    f"({counts[1]} distinct), {counts[2]} staged with {counts[3]} duplicates"
+                )
     return problems
 
 
@@ -123,22 +142,26 @@ def result(problems: Iterable[str], checked: int, what: str) -> dg.AssetCheckRes
     )
 
 
-def _staged(lake: Lake, hour: datetime, names: tuple[str, ...]) -> tuple[int, int]:
-    """How many identities an hour's segments hold, and how many events with one of them again."""
-    schema = {name: ENGINE_SCHEMA[name] for name in IDENTITY}
+def _staged(lake: Lake, hour: datetime, names: tuple[str, ...], piece: Slice) -> tuple[int, int]:
+    """How many identities a slice's segments hold, and how many events with one of them again."""
+    schema = {name: ENGINE_SCHEMA[name] for name in (*IDENTITY, "time_us")}
+    start, end = (int(moment.timestamp()) * 1_000_000 for moment in piece.bounds(hour))
 
     def identities(name: str) -> pl.DataFrame:
-        return decode(lake.store.read(lake.layout.segment(hour_key(hour), name)), schema, name)
+        data = lake.store.read(lake.layout.segment(hour_key(hour), name))
+        within = pl.col("time_us").is_between(start, end, closed="left")
+        return decode(data, schema, name).filter(within).select(IDENTITY)
 
-    events = pl.concat([pl.DataFrame(schema=schema), *map(identities, names)])
+    none = pl.DataFrame(schema={name: schema[name] for name in IDENTITY})
+    events = pl.concat([none, *map(identities, overlapping(names, piece))])
     distinct = events.n_unique()
     return distinct, len(events) - distinct
 
 
-def _identities(lake: Lake, hour: datetime) -> pl.Series:
+def _identities(lake: Lake, path: str) -> pl.Series:
     """The identity that each published line names; null where it names none."""
     try:
-        data = lake.store.read(lake.layout.events(hour))
+        data = lake.store.read(path)
     except FileNotFoundError:
         data = b""
-    return split(data).str.extract(_EVENT_ID)
+    return split(lines_in(path, data)).str.extract(_EVENT_ID)

@@ -16,11 +16,11 @@ from stingar_dagster.capture.reader import Limits
 from stingar_dagster.cleaning.clean import Cleaner, Rules
 from stingar_dagster.errors import Conflict
 from stingar_dagster.lake.daily import REPORT, publish_daily
-from stingar_dagster.lake.hours import publish_events
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import parse_hour
 from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger, write_ledger
 from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.publishing import Published, publish_events
 from stingar_dagster.lake.quarantine import publish_quarantine
 from stingar_dagster.lake.reopened import mark
 from stingar_dagster.lake.schema import publish_schema
@@ -126,8 +126,16 @@ class Pipeline:
             return Landed(after, decoded, outcome.waiting, record, changed)
         raise Conflict(f"landed hour {landed_hour:%Y-%m-%d %H}:00 keeps changing; run it again")
 
-    def publish_hour(self, event_hour: datetime) -> Record:
-        """Publish one event hour from its segments.
+    def publish_hour(self, event_hour: datetime, *, again: bool = False) -> Record:
+        """`publish_slices`, for those who want to know no more than the hour's record."""
+        return self.publish_slices(event_hour, again=again).record
+
+    def publish_slices(self, event_hour: datetime, *, again: bool = False) -> Published:
+        """Publish those slices of an event hour whose segments changed.
+
+        Args:
+            event_hour: UTC, whole hour.
+            again: publish all of them, also those that are up to date.
 
         Raises:
             Conflict: other processes kept publishing this hour.
@@ -136,7 +144,7 @@ class Pipeline:
         if not self._schema_is_published:
             publish_schema(self.lake)
             self._schema_is_published = True
-        return publish_events(self.lake, event_hour)
+        return publish_events(self.lake, event_hour, again=again)
 
     def roll_day(
         self, day: datetime, tables: Iterable[str] | None = None, *, again: bool = False

@@ -7,6 +7,7 @@ See https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ from stingar_dagster.lake.quarantine import COLUMNS as QUARANTINE_COLUMNS
 from stingar_dagster.lake.quarantine import SCHEMA as QUARANTINE_SCHEMA
 from stingar_dagster.lake.quarantine import QuarantineLine
 from stingar_dagster.lake.schema import duckdb_type
+from stingar_dagster.lake.slices import first_lines_in
 from stingar_dagster.report import pictures
 from stingar_dagster.report.history import NUMBERS, kept_numbers
 from stingar_dagster.streams.lineage import CAPTURED, event_sources, table_sources
@@ -30,6 +32,8 @@ from stingar_dagster.streams.tables import DailyTable, TableColumn
 
 PREVIEW_ROWS: Final = 5
 """Few: Dagster keeps them twice with each materialization, and their columns with them."""
+_PREVIEW_BYTES: Final = 1 << 20
+"""Of an object's lines so much is inflated for a look."""
 _HOUR_COLUMNS: Final[tuple[str, ...]] = (
     "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
     "app",
@@ -96,12 +100,18 @@ def of_tables(
     return dict(in_parallel(look, records))
 
 
-def of_event_hour(lake: Lake, path: str, record: Record, *, with_rows: bool) -> Metadata:
+def of_event_hour(lake: Lake, hour: datetime, record: Record, *, with_rows: bool) -> Metadata:
     """First rows (as for `of_tables`), pictures and delays of an event hour."""
     svgs, numbers = pictures.of_hour(lake, record)
     if not with_rows:
         return {**numbers, **drawn(svgs)}
-    data = pictures.read_small(lake, path, record.size)
+    objects = sorted(record.objects().items(), key=lambda item: item[1].slice)
+    data = b""
+    for name, held in objects[:1]:
+        with contextlib.suppress(ValueError):  # damaged meanwhile: the proof will tell
+            path = lake.layout.events(hour, name)
+            small = pictures.read_small(lake, path, held.size)
+            data = first_lines_in(name, small, _PREVIEW_BYTES)
     declared = lake.stream.schema
     schema = {name: declared[name] for name in _HOUR_COLUMNS if name in declared}
     rows = pictures.first_rows(data, schema, PREVIEW_ROWS)

@@ -34,6 +34,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from stingar_dagster.errors import StingarError, WorkerDied
 from stingar_dagster.lake.lake import in_parallel
 from stingar_dagster.lake.publication import Record
+from stingar_dagster.lake.publishing import Published
 from stingar_dagster.lake.slots import Batch, Outcome
 from stingar_dagster.pipeline import Landed, Pipeline
 from stingar_dagster.settings import Settings
@@ -135,11 +136,13 @@ class Workers:
         most = _MUCH * sum(seconds) / self._processes
         return self._in_order(hours, seconds, land_here, land, most)
 
-    def publish_hours(self, hours: Iterable[datetime]) -> Iterator[tuple[datetime, Record]]:
-        """`Pipeline.publish_hour` of each hour; outcomes in the order given.
+    def publish_hours(
+        self, hours: Iterable[datetime], *, again: bool = False
+    ) -> Iterator[tuple[datetime, Published]]:
+        """`Pipeline.publish_slices` of each hour; outcomes in the order given.
 
         Raises:
-            as `publish_hour`, at the first hour that fails; later ones may be published already.
+            as `publish_slices`, at the first hour that fails; later ones may be published already.
             WorkerDied: a process was killed.
         """
         hours = list(hours)
@@ -152,8 +155,8 @@ class Workers:
         return self._in_order(
             hours,
             self._seconds(estimate, hours),
-            self.pipeline.publish_hour,
-            lambda hour: self._submit(Pipeline.publish_hour, hour),
+            lambda hour: self.pipeline.publish_slices(hour, again=again),
+            lambda hour: self._submit(Pipeline.publish_slices, hour, again=again),
         )
 
     def roll_days(

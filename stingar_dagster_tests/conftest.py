@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stingar_dagster_tests.azurite import HOW_TO_GET_IT, Service, is_installed, serving
-from stingar_dagster_tests.support import Site
+from stingar_dagster_tests.support import Site, site_for
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,4 @@ def container(blob_service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.fixture(params=["disk", "azure"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     """An empty landing folder and lake: on a local disk, and on Azure."""
-    if request.param == "disk":
-        return Site.at(tmp_path)
-    container = request.getfixturevalue("container")
-    return Site(f"az://{container}/landing", f"az://{container}/lake")
+    return site_for(request, tmp_path)

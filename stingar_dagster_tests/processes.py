@@ -122,7 +122,8 @@ class Racer:
         pipeline = Pipeline(site.settings, site.stream, lake_store=store)
         for turn in range(self.rounds):
             together.wait()
-            bodies = [event(hour) for hour in self.published]
+            # In minutes of its own, which may be another slice of the hour.
+            bodies = [event(hour + 7 * self.number * MINUTE) for hour in self.published]
             start = self.landed + turn * MINUTE
             first = turn * len(bodies)
             site.put(bodies, partition=self.number, first=first, start=start)

@@ -5,6 +5,7 @@ would, with plain `json`. Its oracle counts identities with fastavro and believe
 one: how many duplicates were removed. Not here: anything that the package itself could be asked.
 """
 
+import gzip
 import hashlib
 import io
 import json
@@ -29,12 +30,16 @@ from stingar_dagster.settings import Settings
 from stingar_dagster.storage import Entry, Store, open_store
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.streams import STINGAR, STREAMS, Stream
+from stingar_dagster.streams.stream import Compression
 from stingar_dagster.verify import verify
 
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
 NOON: Final = datetime(2026, 11, 3, 12, tzinfo=UTC)
 """A landed hour to put captures in, unless a test says otherwise."""
+
+SLICED: Final = replace(STINGAR, slice_minutes=5, compression=Compression.GZIP)
+"""The same stream, published in twelve compressed slices an hour."""
 
 TOO_MANY_ROUNDS: Final = 12
 on_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
@@ -248,9 +253,26 @@ class Site:
             times = [row["@timestamp"] for row in map(json.loads, lines(data))]
             assert times == sorted(times), path
             assert {time[:13] for time in times} == {hour}, path
+            if self.stream.slice_minutes < 60:
+                first = int(place[2][len("events-") :][:2])
+                minutes = range(first, first + self.stream.slice_minutes)
+                assert {int(time[14:16]) for time in times} <= {*minutes}, path
+
+
+def site_for(request: pytest.FixtureRequest, folder: Path) -> Site:
+    """What a `site` fixture with one of these parameters gives.
+
+    `disk` and `azure` are stores; `sliced` is a stream in slices, on a disk.
+    """
+    if request.param == "azure":
+        container = request.getfixturevalue("container")
+        return Site(f"az://{container}/landing", f"az://{container}/lake")
+    return Site.at(folder, SLICED if request.param == "sliced" else STINGAR)
 
 
 def lines(data: bytes) -> list[bytes]:
+    """The lines of a published object, which may be compressed."""
+    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     assert not data or data.endswith(b"\n"), "the last line is not whole"
     return data.split(b"\n")[:-1]
 

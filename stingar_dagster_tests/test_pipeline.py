@@ -20,10 +20,11 @@ from stingar_dagster.capture.writer import CaptureRecord, encode_capture
 from stingar_dagster.lake import backlog, hours
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.lake.quarantine import read_quarantine
+from stingar_dagster.lake.slices import Form, Slice
 from stingar_dagster.samples.traffic import traffic
 from stingar_dagster.storage.base import ANY_VERSION, Expected
 from stingar_dagster.storage.local import LocalStore
-from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams import STINGAR, Stream
 from stingar_dagster_tests.support import (
     HOUR,
     MINUTE,
@@ -34,10 +35,25 @@ from stingar_dagster_tests.support import (
     event,
     on_disk,
     pending,
+    site_for,
 )
 
 TWO_TABLES = replace(STINGAR, tables=STINGAR.tables[:2])
 """Enough to see that days follow, where a test runs everything many times."""
+
+SLOW_OR_SHARED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+
+
+@pytest.fixture(params=["disk", "azure", "sliced"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+    return site_for(request, tmp_path)
+
+
+@pytest.fixture(params=[TWO_TABLES, replace(TWO_TABLES, slice_minutes=5)], ids=["hours", "slices"])
+def stream(request: pytest.FixtureRequest) -> Stream:
+    """Of either form, for tests on a local disk."""
+    stream: Stream = request.param
+    return stream
 
 
 def three_hours(site: Site) -> None:
@@ -123,12 +139,12 @@ def test_nothing_but_published_objects_stands_where_readers_glob(site: Site) -> 
 # ---- again, in any order, split in any way
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=SLOW_OR_SHARED)
 @given(seed=st.integers(0, 10**6))
 def test_any_step_again_in_any_order_leaves_every_byte(
-    tmp_path_factory: pytest.TempPathFactory, seed: int
+    tmp_path_factory: pytest.TempPathFactory, stream: Stream, seed: int
 ) -> None:
-    site = Site.at(tmp_path_factory.mktemp("again"), TWO_TABLES)
+    site = Site.at(tmp_path_factory.mktemp("again"), stream)
     three_hours(site)
     steps = all_steps(site)
     random = Random(seed)
@@ -164,17 +180,17 @@ EVENTS_TO_SPLIT = [
 ] + [b"{broken", b"[" + event(NOON) + b"," + event(NOON + 59 * MINUTE) + b"]"]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=SLOW_OR_SHARED)
 @given(data=st.data())
 def test_any_split_into_captures_slots_and_runs_publishes_the_same_bytes(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, stream: Stream, data: st.DataObject
 ) -> None:
-    whole = Site.at(tmp_path_factory.mktemp("whole"), TWO_TABLES)
+    whole = Site.at(tmp_path_factory.mktemp("whole"), stream)
     whole.put(EVENTS_TO_SPLIT)
     whole.run()
 
     length = data.draw(st.sampled_from([1, 5, 15, 60]), label="slot minutes")
-    split = Site.at(tmp_path_factory.mktemp("split"), replace(TWO_TABLES, slot_minutes=length))
+    split = Site.at(tmp_path_factory.mktemp("split"), replace(stream, slot_minutes=length))
     cuts = data.draw(st.lists(st.integers(1, len(EVENTS_TO_SPLIT) - 1), unique=True), label="cuts")
     edges = [0, *sorted(cuts), len(EVENTS_TO_SPLIT)]
     pieces = data.draw(st.permutations(list(pairwise(edges))), label="order")
@@ -194,7 +210,7 @@ def test_slots_of_another_length_lose_and_double_nothing(site: Site) -> None:
         site.put([event(NOON)], first=minute, start=NOON + minute * MINUTE)
     site.run()
     before = site.tree("events")
-    shorter = replace(STINGAR, slot_minutes=5)
+    shorter = replace(site.stream, slot_minutes=5)
     pipeline = site.pipeline(shorter)
     assert pending(pipeline) == ([], [], [])
     site.put([event(NOON)], first=6, start=NOON + 6 * MINUTE)
@@ -229,7 +245,7 @@ def test_an_hour_is_published_alike_however_much_of_it_is_worked_on_at_once(
     site.run()
     before = site.tree("events"), site.tree("rollups"), site.tree("daily")
     assert site.duplicates() >= 2
-    monkeypatch.setattr(hours, "_SLICE", 7)
+    monkeypatch.setattr(hours, "_BATCH", 7)
     for path in (*site.tree("state/events"), *site.tree("state/daily")):
         site.pipeline().lake.store.remove(path)
     site.run()
@@ -275,10 +291,10 @@ def test_a_late_event_changes_its_hour_and_day_and_no_other_events_or_tables(sit
     assert {path for path, text in site.tree("reports").items() if text != reports.get(path)} == {
         f"stingar/reports/date={day:%Y-%m-%d}/report.html" for day in (late, NOON)
     }
-    assert f"stingar/events/date={late:%Y-%m-%d}/hour={late:%H}/events.json" in changed
     assert all(f"/date={late:%Y-%m-%d}/" in path for path in changed)
+    name = Form.of(site.stream).name(Slice(0, site.stream.slice_minutes))
     assert {path for path in changed if "/events/" in path} == {
-        f"stingar/events/date={late:%Y-%m-%d}/hour={late:%H}/events.json"
+        f"stingar/events/date={late:%Y-%m-%d}/hour={late:%H}/{name}"
     }
     site.check()
 
@@ -475,7 +491,7 @@ def test_a_new_code_version_asks_for_nothing_and_cleans_anew_when_the_hour_is_ru
 ) -> None:
     three_hours(site)
     site.run()
-    upgraded = site.pipeline(replace(STINGAR, code_version="next"))
+    upgraded = site.pipeline(replace(site.stream, code_version="next"))
     assert pending(upgraded) == ([], [], [])
     assert upgraded.land_hour(NOON).decoded == 2
     assert {line["code_version"] for line in site.ledger().values()} == {"next"}
@@ -495,7 +511,7 @@ def test_a_field_that_changed_its_type_is_read_from_older_segments_too(site: Sit
         for item in STINGAR.fields
     )
     site.put([event(NOON, ip_ttl="low")], first=1, start=NOON + HOUR)
-    site.run(site.pipeline(replace(STINGAR, fields=fields, code_version="next")))
+    site.run(site.pipeline(replace(site.stream, fields=fields, code_version="next")))
     assert [row["ip_ttl"] for row in site.events()] == ["64", "low"]
 
 
@@ -561,7 +577,7 @@ def test_landing_says_what_it_did(site: Site) -> None:
 
 def test_only_captures_of_the_streams_hubs_are_landed(site: Site) -> None:
     site.put([event(NOON)])
-    other = site.pipeline(replace(STINGAR, hubs=("dns-*",)))
+    other = site.pipeline(replace(site.stream, hubs=("dns-*",)))
     listed = other.landing.hour(NOON)
     assert backlog.by_landed_hour(other.lake, listed) == {}
     assert other.land_hour(NOON, captures=listed).ledger.lines == {}

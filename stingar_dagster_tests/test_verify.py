@@ -272,7 +272,7 @@ def test_an_event_in_two_hours_is_doubled(ran: Site) -> None:
 
 @pytest.mark.parametrize("event_id", ["ns/hub/0/99", "ns/hub/7/0", "other/hub/0/0", "nonsense"])
 def test_an_event_of_no_capture_is_invented(ran: Site, event_id: str) -> None:
-    rewrite(ran, EVENTS, lambda rows: [*rows, renamed(rows[0], event_id)])
+    rewrite(ran, EVENTS, lambda rows: [renamed(rows[0], event_id), *rows])
     assert kinds(proof_of(ran))[0] == "invented"
 
 
@@ -304,7 +304,20 @@ def test_a_table_that_counts_wrong_is_found_by_a_recount_that_does_not(site: Sit
     assert "1 rows that a recount does not have, 1 that it has" in proof.problems[0].detail
 
 
-def test_lines_in_another_order_are_found_by_doing_it_again(tmp_path: Path) -> None:
+def test_events_that_are_not_in_order_of_time_are_found(ran: Site) -> None:
+    rewrite(ran, EVENTS, lambda old: old[::-1])
+    misplaced = [p.place for p in proof_of(ran).problems if p.kind == "misplaced"]
+    assert misplaced == [f"stingar/{EVENTS}"]
+
+
+def test_an_event_of_another_hour_is_misplaced(ran: Site) -> None:
+    (row,) = lines((Path(ran.lake) / "stingar" / EVENTS.replace("17", "18")).read_bytes())
+    rewrite(ran, EVENTS, lambda rows: [*rows, renamed(row, "ns/hub/0/0")])
+    misplaced = [p for p in proof_of(ran).problems if p.kind == "misplaced"]
+    assert "1 events belong to another hour" in misplaced[0].detail
+
+
+def test_lines_of_one_moment_in_another_order_are_found_by_doing_it_again(tmp_path: Path) -> None:
     site = Site.at(tmp_path)
     site.put([event(FIVE, src_ip=f"192.0.2.{number}") for number in range(3)], start=FIVE)
     site.run()
@@ -317,7 +330,11 @@ def test_lines_in_another_order_are_found_by_doing_it_again(tmp_path: Path) -> N
 
 
 def test_events_of_a_session_in_another_order_contradict_its_row(ran: Site) -> None:
-    rewrite(ran, EVENTS, lambda old: old[::-1])
+    def swapped(rows: list[bytes]) -> list[bytes]:
+        assert json.loads(rows[0])["@timestamp"] == json.loads(rows[1])["@timestamp"]
+        return [rows[1], rows[0], *rows[2:]]
+
+    rewrite(ran, EVENTS, swapped)
     (problem,) = proof_of(ran).problems
     assert (problem.kind, problem.place) == ("daily", "daily_sessions 2022-05-19")
 

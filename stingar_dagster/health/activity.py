@@ -6,7 +6,7 @@ more stands in hours that nobody looks at, and is not heard. Not here: how it is
 `duplicates`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,14 +20,13 @@ from stingar_dagster.lake.publication import read_record
 from stingar_dagster.lake.segments import read_frame
 from stingar_dagster.streams.norms import Origins
 
-HEARD: Final = pl.Struct(
-    {
-        "sensor": pl.String(),
-        "events": pl.Int64(),
-        "first_us": pl.Int64(),
-        "last_us": pl.Int64(),
-    }
-)
+_SENDERS: Final = {
+    "sensor": pl.String(),
+    "events": pl.Int64(),
+    "first_us": pl.Int64(),
+    "last_us": pl.Int64(),
+}
+HEARD: Final = pl.Struct(_SENDERS)
 SCHEMA: Final[dict[str, pl.DataType]] = {
     "rows": pl.Int64(),
     "duplicates": pl.Int64(),
@@ -56,9 +55,8 @@ def activity(lake: Lake, days: Iterable[datetime]) -> pl.DataFrame:
             try:
                 data = lake.store.read(path)
                 one = isinstance(record.partials, str)  # in format 1 an object is one table's
-                member = partials_in(data, path).get(origins.table) if one else data
-                if member is not None:
-                    heard, left_out = _heard(member, origins, path)
+                members = partials_in(data, path).get(origins.table, []) if one else [data]
+                heard, left_out = _heard(members, origins, path)
             except (FileNotFoundError, UnknownFormat):
                 return None  # published again meanwhile
         return {
@@ -71,24 +69,43 @@ def activity(lake: Lake, days: Iterable[datetime]) -> pl.DataFrame:
     return kept(lake, "activity-2.parquet", SCHEMA, folders, gather)
 
 
-def _heard(data: bytes, origins: Origins, path: str) -> tuple[list[dict[str, Any]], int]:
-    """An hour's senders, and how many more there were."""
-    columns = [origins.sensor, "events", *origins.arrived, *origins.logged]
-    frame = read_frame(data, path, columns)
-    frame = frame.with_columns(
-        pl.lit(None, dtype=pl.Int64).alias(name) for name in columns if name not in frame.columns
-    )
-    first, last = (
-        pl.coalesce(arrived, logged)
-        for arrived, logged in zip(origins.arrived, origins.logged, strict=True)
-    )
-    senders = frame.select(
-        pl.col(origins.sensor).cast(pl.String).alias("sensor"),
-        pl.col("events").cast(pl.Int64),
-        first.alias("first_us"),
-        last.alias("last_us"),
-    ).filter(pl.col("sensor").is_not_null())
+def _heard(
+    members: Iterable[bytes], origins: Origins, path: str
+) -> tuple[list[dict[str, Any]], int]:
+    """An hour's senders, and how many more there were.
+
+    Args:
+        members: the partial aggregates of the hour's slices.
+        origins: which columns tell who sent an event.
+        path: where they were read.
+    """
+    senders = pl.concat([pl.DataFrame(schema=_SENDERS), *_senders(members, origins, path)])
+    if senders["sensor"].is_duplicated().any():  # in several slices
+        senders = senders.group_by("sensor", maintain_order=True).agg(
+            pl.col("events").sum(), pl.col("first_us").min(), pl.col("last_us").max()
+        )
     if len(senders) <= MOST_SENDERS:
         return senders.to_dicts(), 0
     busiest = senders.sort("events", "sensor", descending=[True, False]).head(MOST_SENDERS)
     return busiest.to_dicts(), len(senders) - MOST_SENDERS
+
+
+def _senders(members: Iterable[bytes], origins: Origins, path: str) -> Iterator[pl.DataFrame]:
+    columns = [origins.sensor, "events", *origins.arrived, *origins.logged]
+    first, last = (
+        pl.coalesce(arrived, logged)
+        for arrived, logged in zip(origins.arrived, origins.logged, strict=True)
+    )
+    for data in members:
+        frame = read_frame(data, path, columns)
+        frame = frame.with_columns(
+            pl.lit(None, dtype=pl.Int64).alias(name)
+            for name in columns
+            if name not in frame.columns
+        )
+        yield frame.select(
+            pl.col(origins.sensor).cast(pl.String).alias("sensor"),
+            pl.col("events").cast(pl.Int64),
+            first.alias("first_us"),
+            last.alias("last_us"),
+        ).filter(pl.col("sensor").is_not_null())

@@ -4,7 +4,7 @@ Not here: what tables there are and how they merge (`streams`), and what a repor
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from stingar_dagster.lake.around import Around, around
-from stingar_dagster.lake.hours import count_events, read_hour, slices_of
+from stingar_dagster.lake.hours import count_events, in_batches, read_slice
 from stingar_dagster.lake.kept_rows import KeptRows, day_of, kept_rows
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
@@ -23,7 +23,8 @@ from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.partials import kept_in, partials_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.quarantine import quarantine_reasons
-from stingar_dagster.lake.segments import complete, read_frame, read_frames
+from stingar_dagster.lake.segments import read_frames
+from stingar_dagster.lake.slices import Slice
 from stingar_dagster.streams.tables import DailyTable
 
 REPORT: Final = "daily_report"
@@ -122,7 +123,10 @@ class _Hours:
             frame = table.merge(self._partials(table), quarantined)
             data, rows = json_lines(frame), len(frame)
         else:
-            data, rows = day_of(table, [self._kept(table, *hour) for hour in self._with_events()])
+            kept = itertools.chain.from_iterable(
+                self._kept(table, *hour) for hour in self._with_events()
+            )
+            data, rows = day_of(table, list(kept))
         sources = self._sources.of_table(table)
         record = Record(
             made_from=sources, rows=rows, size=len(data), form=table.form if sources else ""
@@ -132,14 +136,14 @@ class _Hours:
     def _with_events(self) -> list[tuple[datetime, Record]]:
         return [(hour, record) for hour, record in sorted(self._records.items()) if record.rows]
 
-    def _members(self, path: str) -> dict[str, bytes] | None:
+    def _members(self, path: str) -> dict[str, list[bytes]] | None:
         """What an object holds; None where it is gone."""
         try:
             data = self._lake.store.read(path)
         except FileNotFoundError:
             return None
         table = self._tables.get(path)
-        return partials_in(data, path) if table is None else {table: data}
+        return partials_in(data, path) if table is None else {table: [data]}
 
     def _partials(self, table: DailyTable) -> pl.DataFrame:
         none = self._no_events[table.name]
@@ -147,39 +151,51 @@ class _Hours:
         hours = self._with_events()
         if not table.combined:
             held = [self._held(table, record) for _, record in hours]
-            there = [data for data in held if data is not None]
+            there = [pieces for pieces in held if pieces is not None]
             if len(there) == len(hours):
-                return read_frames(there, schema)
-        frames = (self._partial(table, schema, hour, record) for hour, record in hours)
+                return read_frames([piece for pieces in there for piece in pieces], schema)
+        frames = (
+            frame for hour, record in hours for frame in self._of_hour(table, schema, hour, record)
+        )
         return table.gathered(itertools.chain([none], frames))
 
-    def _held(self, table: DailyTable, record: Record) -> tuple[bytes, str] | None:
-        """An hour's partial as it is kept, and its place; None where there is none."""
+    def _held(self, table: DailyTable, record: Record) -> list[tuple[bytes, str]] | None:
+        """An hour's partials as they are kept, by slice, and their place; None where there is
+        none."""
         path, members = self._stored(table, record)
-        data = members.get(table.name)
-        return None if data is None else (data, path)
+        pieces = members.get(table.name)
+        return None if pieces is None else [(data, path) for data in pieces]
 
-    def _stored(self, table: DailyTable, record: Record) -> tuple[str, dict[str, bytes]]:
+    def _stored(self, table: DailyTable, record: Record) -> tuple[str, dict[str, list[bytes]]]:
         """The place of an hour's partial aggregates, and what it holds; nothing if it was lost."""
         path = record.partials_of(table.name) or ""
         return path, self._members_of.get(path, {})
 
-    def _partial(
+    def _of_hour(
         self, table: DailyTable, schema: dict[str, pl.DataType], hour: datetime, record: Record
-    ) -> pl.DataFrame:
+    ) -> Iterator[pl.DataFrame]:
+        """An hour's partial aggregates, a frame for each of its slices."""
         held = self._held(table, record)
         if held is not None:
-            return complete(read_frame(*held), schema, held[1])
-        return self._counted(table, hour, record)
+            yield read_frames(held, schema)
+            return
+        for _, counted in self._counted(table, hour, record):
+            yield counted
 
-    def _kept(self, table: DailyTable, hour: datetime, record: Record) -> KeptRows:
+    def _kept(self, table: DailyTable, hour: datetime, record: Record) -> list[KeptRows]:
+        """What an hour keeps of a table with a gap, by slice."""
         path, members = self._stored(table, record)
         kept = kept_in(members, table, dict(self._no_events[table.name].schema), path)
-        return kept or kept_rows(table, self._counted(table, hour, record), hour)
+        if kept is not None:
+            return kept
+        counted = self._counted(table, hour, record)
+        return [kept_rows(table, partials, *piece.bounds(hour)) for piece, partials in counted]
 
-    def _counted(self, table: DailyTable, hour: datetime, record: Record) -> pl.DataFrame:
-        """The hour's events counted now: its partial was lost or of another form, or the table
-        declared later.
+    def _counted(
+        self, table: DailyTable, hour: datetime, record: Record
+    ) -> Iterator[tuple[Slice, pl.DataFrame]]:
+        """The events of each of an hour's slices counted now: its partial was lost or of another
+        form, or the table declared later.
 
         Raises:
             FileNotFoundError: the hour was published again meanwhile: start over.
@@ -189,9 +205,10 @@ class _Hours:
             now = read_record(self._lake.store, self._lake.layout.hour_record("events", hour))
             if now != record:
                 raise FileNotFoundError(path)
-        staged = read_hour(self._lake, hour, record.made_from)
-        slices = slices_of(self._lake, staged)
-        return count_events(self._lake, [table], slices, staged.order)[table.name]
+        for piece in record.slices_held():
+            staged = read_slice(self._lake, hour, record.made_from, piece)
+            events = in_batches(self._lake, staged)
+            yield piece, count_events(self._lake, [table], events, staged.order)[table.name]
 
 
 def sources_of_day(

@@ -29,8 +29,13 @@ class Layout:
 
     # ---- published
 
-    def events(self, hour: datetime) -> str:
-        return f"{self.all_events}/{_hour(hour)}/events.json"
+    def events(self, hour: datetime, name: str = "events.json") -> str:
+        """An object of an event hour; hours that are cut into slices have several (`slices`)."""
+        return f"{self.events_in(hour)}/{name}"
+
+    def events_in(self, hour: datetime) -> str:
+        """Folder of an hour's objects."""
+        return f"{self.all_events}/{_hour(hour)}"
 
     @property
     def all_events(self) -> str:

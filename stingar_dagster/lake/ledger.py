@@ -33,7 +33,8 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cleaned, quarantined: what became of `events`; they add up.
         first_sequence, last_sequence: lowest and highest sequence number.
         first_enqueued_at, last_enqueued_at: UTC, ISO 8601.
-        event_hours: hours that its events belong to, such as `2022-05-19T17`.
+        event_hours: hours that its events belong to, such as `2022-05-19T17`; one that is
+            published in slices comes once for each slice.
         segments: names of the segments that hold them, in the order of `event_hours`.
         rejected: name of the segment that holds what was quarantined.
         damage: a line for each damaged part of the file.

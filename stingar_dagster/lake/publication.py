@@ -2,7 +2,8 @@
 
 The object's version is read first, then what it is made from, and it is replaced only if its
 version is still that one. So of two writers the one that saw less starts again, and a record never
-claims more than its object holds. Not here: what objects hold (`hours`, `daily`, `quarantine`).
+claims more than its object holds. Not here: what objects hold (`hours`, `daily`, `quarantine`), and
+how the several objects of an event hour are replaced (`hours`).
 """
 
 from collections.abc import Callable
@@ -10,15 +11,37 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from stingar_dagster.errors import Conflict, UnknownFormat
+from stingar_dagster.lake.slices import Slice
 from stingar_dagster.storage import Store
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised when a member's meaning changes; a newer one is refused. 1: an object of partial
-aggregates for each daily table; 2: one for all."""
+aggregates for each daily table; 2: one for all; 3: of an hour that is published otherwise than as
+`events.json`. Whatever can be is written as 2, so that an older release reads it."""
 
 _ATTEMPTS: Final = 20
+
+
+class SliceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the objects of an event hour.
+
+    Attributes:
+        first, minutes: first minute and length of the slice that it holds.
+        rows, duplicates, size: as in `Record`.
+    """
+
+    first: int
+    minutes: int
+    rows: int
+    duplicates: int
+    size: int
+
+    @property
+    def slice(self) -> Slice:
+        return Slice(self.first, self.first + self.minutes)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +57,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         partials: for an event hour, the path of its partial aggregates; in format 1, a path for
             each daily table. For a day's report, the path of each part of the day's digest.
         form: of a daily table, its `DailyTable.form` when it was made; empty in older records.
+        slices: for an event hour that is published otherwise than as `events.json`, its objects
+            by name; `rows`, `duplicates` and `size` are then their sums.
     """
 
-    format: int = FORMAT
+    format: int = 2
     made_from: tuple[str, ...] = ()
     rows: int = 0
     duplicates: int = 0
@@ -44,6 +69,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     partials: str | dict[str, str] = ""
     reasons: dict[str, int] = {}
     form: str = ""
+    slices: dict[str, SliceRecord] | UnsetType = UNSET
+
+    def objects(self) -> dict[str, SliceRecord]:
+        """An event hour's objects by name."""
+        if self.slices is not UNSET:
+            return self.slices
+        if not self.rows:
+            return {}
+        whole = SliceRecord(
+            first=0, minutes=60, rows=self.rows, duplicates=self.duplicates, size=self.size
+        )
+        return {"events.json": whole}
+
+    def slices_held(self) -> list[Slice]:
+        """The slices in which an event hour is published, in order."""
+        return sorted(held.slice for held in self.objects().values())
 
     def partials_of(self, table: str) -> str | None:
         """The path of the object with a table's partial aggregates; None where there is none."""

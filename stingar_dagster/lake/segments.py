@@ -1,5 +1,7 @@
 """Segments: cleaned events of one (event hour, landed slot), columnar, internal, rebuilt at will.
 
+Where an event hour is published in slices, a segment holds one slice's events.
+
 A segment's name ends with a digest of its content, so a segment is never changed, writing it twice
 is harmless, and the ledger says which ones count. Parquet, because its bytes depend on nothing but
 the values. Not here: how events become segments (`pipeline`).
@@ -17,6 +19,7 @@ import polars as pl
 
 from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.layout import hour_key
+from stingar_dagster.lake.slices import WHOLE, Slice
 from stingar_dagster.storage import Entry, Store
 from stingar_dagster.streams import Stream
 
@@ -152,9 +155,13 @@ def _refuse_newer(name: str) -> None:
         raise UnknownFormat(f"{name} was written by a newer release; upgrade this one")
 
 
-def segment_name(landed_hour: datetime, slot: int, data: bytes) -> str:
-    """Such as `2022-05-19T17-15-4f0c2b9e8d7a6153.parquet`: landed hour, slot, digest."""
-    return f"{hour_key(landed_hour)}-{slot:02d}-{digest(data)}.parquet"
+def segment_name(landed_hour: datetime, slot: int, data: bytes, piece: Slice = WHOLE) -> str:
+    """Such as `2022-05-19T17-15-4f0c2b9e8d7a6153.parquet`: landed hour, slot, digest.
+
+    With the minutes of a slice before the digest: `2022-05-19T17-15-05to10-4f0c....parquet`.
+    """
+    minutes = "" if piece == WHOLE else f"{piece}-"
+    return f"{hour_key(landed_hour)}-{slot:02d}-{minutes}{digest(data)}.parquet"
 
 
 def landed_hour_of(name: str) -> str:

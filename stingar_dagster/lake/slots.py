@@ -25,11 +25,13 @@ from stingar_dagster.lake.layout import hour_key
 from stingar_dagster.lake.ledger import LedgerLine
 from stingar_dagster.lake.quarantine import REJECTED_ORDER, REJECTED_SCHEMA
 from stingar_dagster.lake.segments import decode, encode, segment_name, segment_schema
+from stingar_dagster.lake.slices import Slice, span_of_segment
+from stingar_dagster.streams import Stream
 
 BATCH_BYTES: Final = 48 * 1024 * 1024
 """Captures of about so many bytes are decoded together; a larger capture goes alone."""
 
-_HOUR_US: Final = 3_600_000_000
+_MINUTE_US: Final = 60_000_000
 _DAMAGE_BYTES: Final = 1024 * 1024
 """Of a damaged part so much goes into quarantine; the detail says where the rest stands."""
 
@@ -121,6 +123,7 @@ class SlotWriter:
         self._hour = landed_hour
         self._torn_after = torn_after
         self._limits = limits
+        self._slice_us = lake.stream.slice_minutes * _MINUTE_US
 
     def write(self, batch: Batch) -> Outcome:
         """Decode and clean a batch, and write its segments."""
@@ -141,7 +144,7 @@ class SlotWriter:
         rejected = _rejected(cleaned, records, damage, captures, blobs, part_of)
         segments = self._write_segments(batch, events)
         rejected_names = self._write_rejected(batch, rejected)
-        lines = _Lines(self._lake.stream.code_version, captures, records, events, rejected, damage)
+        lines = _Lines(self._lake.stream, captures, records, events, rejected, damage)
         outcome = Outcome(waiting=[captures[index] for index in sorted(waiting)])
         for index, capture in enumerate(captures):
             if index not in waiting:
@@ -162,9 +165,8 @@ class SlotWriter:
         for hour, name in sorted({pair for line in lines for pair in line.segments_by_hour()}):
             data = self._lake.store.read(self._lake.layout.segment(hour, name))
             frame = decode(data, segment_schema(self._lake.stream), name)
-            moved[hour, name] = self._write_segment(
-                hour, slot, frame.filter(pl.col("capture").is_in(gone))
-            )
+            left = frame.filter(pl.col("capture").is_in(gone))
+            moved[hour, name] = self._write_segment(hour, slot, left, span_of_segment(name))
         rejected: dict[str | None, str | None] = {None: None}
         for name in {line.rejected for line in lines if line.rejected is not None}:
             data = self._lake.store.read(self._lake.layout.rejected(self._hour, name))
@@ -187,9 +189,12 @@ class SlotWriter:
             if item.torn and (when := captures[item.capture].modified) and when > youngest
         }
 
-    def _write_segments(self, batch: Batch, events: pl.DataFrame) -> list[dict[str, str]]:
-        """Write each part's events of each hour; returns names by event hour, for each part."""
-        named: list[dict[str, str]] = [{} for _ in batch]
+    def _write_segments(self, batch: Batch, events: pl.DataFrame) -> list[dict[int, str]]:
+        """Write each part's events of each slice; returns names by slice, for each part.
+
+        Slices are numbered since the epoch.
+        """
+        named: list[dict[int, str]] = [{} for _ in batch]
         if events.is_empty():
             return named
         # In one order, whatever was found first: a segment's name is a digest of its bytes.
@@ -197,28 +202,28 @@ class SlotWriter:
         filled = [name for name in known if events[name].null_count() < len(events)]
         # One sort of the batch makes every segment a slice of it. A part's captures stand in the
         # order of their names, so their positions sort as the names do.
-        hour = (events["time_us"] // _HOUR_US).to_numpy()
+        piece = (events["time_us"] // self._slice_us).to_numpy()
         keys = [events[name].to_numpy() for name in ("record", "sub", "sequence", "index")]
         part = events["part"].to_numpy()
-        order = np.lexsort((*keys, hour, part))
+        order = np.lexsort((*keys, piece, part))
         ordered = events.select(filled)[order]
-        part, hour = part[order], hour[order]
-        starts = np.flatnonzero(np.diff(part, prepend=-1) | np.diff(hour, prepend=hour[0] - 1))
+        part, piece = part[order], piece[order]
+        starts = np.flatnonzero(np.diff(part, prepend=-1) | np.diff(piece, prepend=piece[0] - 1))
         lengths = np.diff(starts, append=len(order))
-        groups = list(zip(part[starts].tolist(), hour[starts].tolist(), strict=True))
+        groups = list(zip(part[starts].tolist(), piece[starts].tolist(), strict=True))
 
         def write(place: int) -> None:
-            part, hour = groups[place]
-            key = hour_key(datetime.fromtimestamp(hour * 3600, UTC))
+            part, number = groups[place]
+            hour, minutes = _slice_of(number, self._lake.stream)
             frame = ordered.slice(int(starts[place]), int(lengths[place]))
-            named[part][key] = self._write_segment(key, batch[part].slot, frame)
+            named[part][number] = self._write_segment(hour, batch[part].slot, frame, minutes)
 
         in_parallel(write, range(len(groups)))
         return named
 
-    def _write_segment(self, hour: str, slot: int, frame: pl.DataFrame) -> str:
+    def _write_segment(self, hour: str, slot: int, frame: pl.DataFrame, piece: Slice) -> str:
         data = encode(frame)
-        name = segment_name(self._hour, slot, data)
+        name = segment_name(self._hour, slot, data, piece)
         self._lake.store.write(self._lake.layout.segment(hour, name), data)
         return name
 
@@ -242,14 +247,14 @@ class _Lines:
 
     def __init__(
         self,
-        code_version: str,
+        stream: Stream,
         captures: list[Capture],
         records: Records,
         events: pl.DataFrame,
         rejected: pl.DataFrame,
         damage: list[Damage],
     ) -> None:
-        self._code_version = code_version
+        self._stream = stream
         self._captures = captures
         count = len(captures)
         self._start = np.searchsorted(records.capture, np.arange(count))
@@ -259,23 +264,23 @@ class _Lines:
         for item in damage:
             place = f"{item.kind} at bytes {item.start:,} to {item.end:,}: {item.detail}"
             self._damage.setdefault(item.capture, []).append(place)
-        by_hour = events.group_by("index", pl.col("time_us") // _HOUR_US).len()
-        self._hours: dict[int, dict[str, int]] = {}
-        for index, hour, length in by_hour.sort("index", "time_us").iter_rows():
-            key = hour_key(datetime.fromtimestamp(hour * 3600, UTC))
-            self._hours.setdefault(index, {})[key] = length
+        slice_us = stream.slice_minutes * _MINUTE_US
+        by_slice = events.group_by("index", pl.col("time_us") // slice_us).len()
+        self._slices: dict[int, dict[int, int]] = {}
+        for index, number, length in by_slice.sort("index", "time_us").iter_rows():
+            self._slices.setdefault(index, {})[number] = length
         bodies = rejected.filter(pl.col("sequence").is_not_null())
         self._quarantined = dict(bodies.group_by("index").len().iter_rows())
         self._rejected = set(rejected["index"].to_list())
 
     def line(
-        self, index: int, slot: int, segments: dict[str, str], rejected: str | None
+        self, index: int, slot: int, segments: dict[int, str], rejected: str | None
     ) -> LedgerLine:
         capture = self._captures[index]
         rows = slice(int(self._start[index]), int(self._stop[index]))
         sequence = self._records.sequence[rows]
-        hours = self._hours.get(index, {})
-        cleaned = sum(hours.values())
+        slices = self._slices.get(index, {})
+        cleaned = sum(slices.values())
         quarantined = self._quarantined.get(index, 0)
         first_enqueued, last_enqueued = _enqueued_range(self._records.enqueued_us[rows])
         return LedgerLine(
@@ -286,7 +291,7 @@ class _Lines:
             event_hub=capture.name.event_hub,
             partition=capture.name.partition,
             slot=slot,
-            code_version=self._code_version,
+            code_version=self._stream.code_version,
             records=len(sequence),
             events=cleaned + quarantined,
             cleaned=cleaned,
@@ -295,12 +300,20 @@ class _Lines:
             last_sequence=int(sequence.max()) if len(sequence) else None,
             first_enqueued_at=first_enqueued,
             last_enqueued_at=last_enqueued,
-            event_hours=tuple(hours),
-            segments=tuple(segments[hour] for hour in hours),
+            event_hours=tuple(_slice_of(number, self._stream)[0] for number in slices),
+            segments=tuple(segments[number] for number in slices),
             rejected=rejected if index in self._rejected else None,
             damage=tuple(self._damage.get(index, ())),
             gaps=_gaps(sequence),
         )
+
+
+def _slice_of(number: int, stream: Stream) -> tuple[str, Slice]:
+    """The key of the event hour and the minutes of a slice that is numbered since the epoch."""
+    hour, place = divmod(number, 60 // stream.slice_minutes)
+    first = place * stream.slice_minutes
+    key = hour_key(datetime.fromtimestamp(hour * 3600, UTC))
+    return key, Slice(first, first + stream.slice_minutes)
 
 
 def _bad_checksums(fetched: Iterable[Fetched]) -> Iterator[Damage]:

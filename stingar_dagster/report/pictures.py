@@ -168,5 +168,6 @@ def _by_delay(delays: pl.Series) -> list[tuple[str, int]]:
 
 def _partial(data: bytes, table: str, schema: dict[str, pl.DataType]) -> pl.DataFrame:
     place = "an hour's partial aggregates"
-    member = partials_in(data, place).get(table)
-    return pl.DataFrame(schema=schema) if member is None else decode(member, schema, place)
+    members = partials_in(data, place).get(table, [])
+    frames = (decode(member, schema, place) for member in members)
+    return pl.concat([pl.DataFrame(schema=schema), *frames])

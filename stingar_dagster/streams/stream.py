@@ -42,6 +42,13 @@ PUBLISHED_TYPE: Final[dict[FieldKind, pl.DataType]] = {
 }
 
 
+class Compression(StrEnum):
+    """Of published events."""
+
+    NONE = "none"
+    GZIP = "gzip"
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field that bodies carry.
@@ -89,6 +96,9 @@ class Stream:
             every declared field as a typed column, and must depend on nothing but their row.
         tables: the daily tables.
         slot_minutes: length of a landed slot; divides 60.
+        slice_minutes: an event hour is published in slices of this length, each replaced alone;
+            divides 60. 60: one object an hour.
+        compression: of published events.
         code_version: raised when cleaning changes; landed hours that are run again are cleaned
             anew where theirs differs.
         origins: which columns tell who sent an event; None: nobody is missed when silent, and
@@ -107,6 +117,8 @@ class Stream:
     code_version: str
     unwrap: tuple[str, ...] = ()
     slot_minutes: int = 30
+    slice_minutes: int = 60
+    compression: Compression = Compression.NONE
     origins: Origins | None = None
     norms: Norms = field(default_factory=Norms)
     _columns: tuple[Column, ...] = field(init=False, repr=False)
@@ -114,10 +126,13 @@ class Stream:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_columns", tuple(self._declared_columns()))
         names = [column.name for column in self._columns]
-        if len(set(names)) != len(names) or 60 % self.slot_minutes:
-            raise ValueError(
-                f"stream {self.name}: a column twice, or slots that don't fill an hour"
-            )
+        if len(set(names)) != len(names):
+            raise ValueError(f"stream {self.name}: a column twice")
+        for minutes in (self.slot_minutes, self.slice_minutes):
+            if not 0 < minutes <= 60 or 60 % minutes:
+                raise ValueError(
+                    f"stream {self.name}: slots or slices of {minutes} minutes don't fill an hour"
+                )
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -27,8 +27,9 @@ class Problem:
     """Something that does not add up.
 
     Attributes:
-        kind: pending, lost, doubled, invented, gap, told, ledger, daily, unstable or unreadable.
-        place: landed hour, partition, event hour or day.
+        kind: pending, lost, doubled, invented, misplaced, gap, told, ledger, daily, unstable or
+            unreadable.
+        place: landed hour, partition, event hour, day or published object.
         detail: what was found.
     """
 

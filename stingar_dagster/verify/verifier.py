@@ -72,6 +72,8 @@ class _Verifier:
         for key in self._settled(lambda: backlog.unpublished_hours(self._lake, hours)):
             detail = "events are staged and not published"
             self._proof.problems.append(Problem("pending", hour_key(key), detail))
+        touched = [parse_hour(key) for key in sorted(published.touched)]
+        self._proof.problems += self._settled(lambda: published.strays(touched))
         days = {day_of(parse_hour(key)) for key in published.touched} | {day_of(h) for h in hours}
         for day in sorted(days):
             self._prove_day(published, day)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stingar_dagster.samples.traffic import traffic
+from stingar_dagster.streams import STINGAR, Stream
 from stingar_dagster_tests.support import MINUTE, Site, event
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -21,10 +22,10 @@ HOURS: Final = 30
 HOSTILE: Final = "<script>alert(1)</script><img src=x onerror=alert(1)> $\\frac{"
 
 
-def make_project(folder: Path) -> Site:
+def make_project(folder: Path, stream: Stream = STINGAR) -> Site:
     """The examples and `data/lake` in a folder; whatever runs there finds what it expects."""
     shutil.copytree(EXAMPLES, folder / "examples")
-    return fill(Site.at(folder / "data"))
+    return fill(Site.at(folder / "data", stream))
 
 
 def fill(site: Site) -> Site:

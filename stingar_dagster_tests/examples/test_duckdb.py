@@ -8,18 +8,26 @@ from typing import Any
 import duckdb
 import pytest
 
+from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.examples.project import (
     EXAMPLES,
     HOSTILE,
     HOURS,
     events_a_day,
     events_an_hour,
+    make_project,
     shared,
     tries,
 )
-from stingar_dagster_tests.support import Site
+from stingar_dagster_tests.support import SLICED, Site
 
 Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=[STINGAR, SLICED], ids=["hours", "slices"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """One dataset, whether an hour is one object or twelve compressed ones."""
+    return make_project(tmp_path_factory.mktemp("project"), request.param)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from stingar_dagster.streams import STINGAR, Stream
 from stingar_dagster_tests.examples.project import (
     EXAMPLES,
     HOSTILE,
@@ -26,7 +27,7 @@ from stingar_dagster_tests.examples.project import (
     shared,
     tries,
 )
-from stingar_dagster_tests.support import Site
+from stingar_dagster_tests.support import SLICED, Site
 
 NOTEBOOK = EXAMPLES / "attack_trends_spark.py"
 REAL = (
@@ -86,9 +87,9 @@ def sample_shape(seed: int = 3) -> list[dict[str, Any]]:
     return found
 
 
-def published(folder: Path, raw: list[bytes]) -> tuple[str, str]:
+def published(folder: Path, raw: list[bytes], stream: Stream = STINGAR) -> tuple[str, str]:
     """A file of raw events, and the lake that they were published in."""
-    site = Site.at(folder)
+    site = Site.at(folder, stream)
     site.put(raw)
     site.run()
     assert len(site.events()) == len(raw)
@@ -106,7 +107,10 @@ def told(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
         pytest.skip("Java is not there: apt-get install openjdk-17-jre-headless")
     folder = tmp_path_factory.mktemp("spark")
     made_up = [json.dumps(row, ensure_ascii=False).encode() for row in sample_shape()]
-    tasks = {"made up": published(folder / "made-up", made_up)}
+    tasks = {
+        "made up": published(folder / "made-up", made_up),
+        "in slices": published(folder / "in-slices", made_up, SLICED),
+    }
     if REAL.is_file():
         lines = gzip.decompress(REAL.read_bytes()).splitlines()
         tasks["real"] = published(folder / "real", lines)
@@ -170,7 +174,7 @@ def test_its_features_know_only_the_hours_before(site: Site, told: dict[str, Any
             assert later["events_1h_before"] == earlier["events"]
 
 
-@pytest.mark.parametrize("name", ["made up", "real"])
+@pytest.mark.parametrize("name", ["made up", "in slices", "real"])
 def test_code_for_the_raw_events_runs_unchanged(told: dict[str, Any], name: str) -> None:
     if name not in told:
         pytest.skip(f"needs real events, and there is no {REAL} (STINGAR_SHARED_DATA)")

@@ -96,7 +96,7 @@ def test_partial_aggregates_of_before_tell_when_events_were_logged(site: Site) -
     old = pl.DataFrame({"sensor": ["lab-1"], "events": [3], "first_us": [5], "last_us": [9]})
     buffer = io.BytesIO()
     old.write_parquet(buffer)
-    (entry,), left_out = _heard(buffer.getvalue(), STINGAR.origins, "old.parquet")
+    (entry,), left_out = _heard([buffer.getvalue()], STINGAR.origins, "old.parquet")
     assert (entry["first_us"], entry["last_us"], left_out) == (5, 9, 0)
 
 
@@ -109,7 +109,7 @@ def test_of_an_hour_with_invented_names_the_busiest_senders_are_kept_and_the_res
     )
     buffer = io.BytesIO()
     many.write_parquet(buffer)
-    heard, left_out = _heard(buffer.getvalue(), STINGAR.origins, "many.parquet")
+    heard, left_out = _heard([buffer.getvalue()], STINGAR.origins, "many.parquet")
     assert (len(heard), left_out) == (MOST_SENDERS, invented + 1 - MOST_SENDERS)
     assert heard[0]["sensor"] == "lab-1"
 

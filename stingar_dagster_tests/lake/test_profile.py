@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.reader import sessions as rebuilding
-from stingar_dagster.lake.reader.hours import published_hours
-from stingar_dagster.lake.reader.presence import hours_with
+from stingar_dagster.lake.reader.hours import published_slices
+from stingar_dagster.lake.reader.presence import slices_with
 from stingar_dagster.lake.reader.profile import Profile, profile
 from stingar_dagster.lake.reader.query import parse_source
 from stingar_dagster.streams import STINGAR
@@ -172,7 +172,7 @@ def test_more_than_can_be_held_is_one_line_that_says_what_to_do(
 
 
 def possible(lake: Lake, source: str) -> list[datetime]:
-    return [hour.start for hour in hours_with(lake, published_hours(lake), parse_source(source))]
+    return [hour.start for hour in slices_with(lake, published_slices(lake), parse_source(source))]
 
 
 def holding(site: Site, source: str) -> set[datetime]:

@@ -18,9 +18,9 @@ from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.reader.candidates import candidates, needles_of
-from stingar_dagster.lake.reader.hours import last_day, published_hours, read_ahead
+from stingar_dagster.lake.reader.hours import last_day, published_slices, read_ahead
 from stingar_dagster.lake.reader.query import Query
-from stingar_dagster.lake.reader.search import Found, hours_to_read, search
+from stingar_dagster.lake.reader.search import Found, search, slices_to_read
 from stingar_dagster.storage.local import LocalStore
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.support import HOUR, Site, event
@@ -147,7 +147,7 @@ def test_a_mapped_address_is_found_however_an_event_spells_it(tmp_path: Path, wr
     day = (FIVE - 17 * HOUR, FIVE + 7 * HOUR)
     for asked in (written, "203.0.113.9", "::ffff:203.0.113.9", "::FFFF:cb00:7109"):
         assert len(found(lake, *day, src_ip=asked)) == 1
-        _, hours = hours_to_read(lake, Query(*day, src_ip=asked))
+        _, hours = slices_to_read(lake, Query(*day, src_ip=asked))
         assert [hour.start for hour in hours] == [FIVE]
     for network in ("203.0.113.0/24", "::ffff:203.0.113.0/120", "::ffff:cb00:0/112"):
         assert len(found(lake, *day, network=network)) == 1
@@ -306,7 +306,7 @@ def test_progress_counts_the_hours_of_the_range(lake: Lake) -> None:
 
 def test_an_hour_that_goes_away_meanwhile_is_passed_over(site: Site, tmp_path: Path) -> None:
     lake = Lake(ReadsRemembered(Path(site.lake)), STINGAR)
-    hours = published_hours(lake, FIVE, FIVE + 2 * HOUR)
+    hours = published_slices(lake, FIVE, FIVE + 2 * HOUR)
     path = Path(site.lake) / lake.layout.events(FIVE + HOUR)
     aside = path.rename(tmp_path / "aside")
     try:
@@ -319,7 +319,7 @@ def test_an_hour_that_goes_away_meanwhile_is_passed_over(site: Site, tmp_path: P
 def test_what_is_read_ahead_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stingar_dagster.lake.reader.hours._AHEAD_BYTES", 1)
     lake = Lake(ReadsRemembered(Path(site.lake)), STINGAR)
-    hours = published_hours(lake)
+    hours = published_slices(lake)
     assert len(hours) == 5
     reading = read_ahead(lake, hours)
     assert isinstance(lake.store, ReadsRemembered)

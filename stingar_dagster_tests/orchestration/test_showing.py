@@ -89,12 +89,12 @@ def test_an_hour_shows_first_rows_and_numbers(site: Site) -> None:
     site.put([event(HOUR, app="cowrie", command="ls")] * 7, start=HOUR)
     site.run()
     lake, record = site.pipeline().lake, site.pipeline().publish_hour(HOUR)
-    metadata = showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=True)
+    metadata = showing.of_event_hour(lake, HOUR, record, with_rows=True)
     assert [row["command"] for row in table(metadata)] == ["ls"] * showing.PREVIEW_ROWS
     assert metadata["median delay in seconds"] == 0
-    now = showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=False)
+    now = showing.of_event_hour(lake, HOUR, record, with_rows=False)
     assert now.keys() == metadata.keys() - {"first rows"}
-    assert showing.of_event_hour(lake, "nothing", type(record)(), with_rows=True) == {}
+    assert showing.of_event_hour(lake, HOUR, type(record)(), with_rows=True) == {}
 
 
 def test_a_report_shows_its_numbers(site: Site) -> None:
@@ -129,7 +129,7 @@ def test_hostile_text_is_shown_as_text_and_only_in_tables_and_pictures(site: Sit
     record = site.pipeline().publish_hour(HOUR)
     shown = {
         **of_day(site),
-        "hour": showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=True),
+        "hour": showing.of_event_hour(lake, HOUR, record, with_rows=True),
         "quarantine": showing.of_quarantine({"not_json": 1}, read_quarantine(lake, HOUR)),
     }
     seen = ""
@@ -160,9 +160,7 @@ def test_what_is_kept_with_each_materialization_is_small(site: Site) -> None:
     site.put(bodies, start=HOUR)
     site.run()
     lake, record = site.pipeline().lake, site.pipeline().publish_hour(HOUR)
-    shown = of_day(site) | {
-        "hour": showing.of_event_hour(lake, lake.layout.events(HOUR), record, with_rows=True)
-    }
+    shown = of_day(site) | {"hour": showing.of_event_hour(lake, HOUR, record, with_rows=True)}
     for name, metadata in shown.items():
         asset = dg.AssetMaterialization(["stingar", name], metadata=metadata)
         assert len(serialize_value(asset)) < 8000, name

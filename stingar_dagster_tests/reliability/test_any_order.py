@@ -20,15 +20,17 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stingar_dagster.lake import backlog
-from stingar_dagster.lake.layout import day_of
+from stingar_dagster.lake.layout import day_of, hour_of_path
 from stingar_dagster.lake.quarantine import read_quarantine
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams.stream import Compression
 from stingar_dagster_tests.faulty_store import DyingStore, Stopped
 from stingar_dagster_tests.support import (
     HOUR,
     MINUTE,
     NOON,
+    SLICED,
     SOAK,
     Site,
     capture,
@@ -38,6 +40,7 @@ from stingar_dagster_tests.support import (
 )
 
 TWO_TABLES: Final = replace(STINGAR, tables=(STINGAR.tables[0], STINGAR.tables[7]))
+IN_SLICES: Final = replace(SLICED, tables=TWO_TABLES.tables)
 PARTITIONS: Final = 2
 SMALL: Final = 300
 """Bytes: the limit for bodies at first; some are larger, and a replay lets them in."""
@@ -58,10 +61,12 @@ Body = Callable[[datetime], bytes | None]
 
 
 class AnyOrder(RuleBasedStateMachine):
+    stream = TWO_TABLES
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="stingar-"))
-        self.site = Site.at(self.folder, TWO_TABLES)
+        self.site = Site.at(self.folder, self.stream)
         self.site.max_body_bytes = SMALL
         self.sent: dict[int, list[bytes | None]] = {number: [] for number in range(PARTITIONS)}
         self.names = 0
@@ -71,12 +76,16 @@ class AnyOrder(RuleBasedStateMachine):
         if not self.forgotten:
             # However it came about, it is what one run over the same captures gives.
             self.site.run()
+            self.bring_to_one_form()
             alone = self.site.with_lake(str(self.folder / "alone"))
             alone.run()
             assert self.site.tree("events") == alone.tree("events")
             assert self.site.tree("daily") == alone.tree("daily")
             assert self.site.tree("quarantine") == alone.tree("quarantine")
         shutil.rmtree(self.folder)
+
+    def bring_to_one_form(self) -> None:
+        """Nothing to do unless the form changes on the way."""
 
     # ---- what arrives
 
@@ -218,6 +227,24 @@ class AnyOrder(RuleBasedStateMachine):
         return NOON + self.names * 13 * MINUTE
 
 
+class InSlices(AnyOrder):
+    """The same of a stream in compressed slices, of which the declaration changes on the way."""
+
+    stream = IN_SLICES
+
+    @rule(minutes=st.sampled_from([5, 15, 20, 60]), compression=st.sampled_from(Compression))
+    def declare_otherwise(self, minutes: int, compression: Compression) -> None:
+        changed = replace(self.site.stream, slice_minutes=minutes, compression=compression)
+        self.site.stream = changed
+
+    def bring_to_one_form(self) -> None:
+        """A change asks for nothing by itself, as for other declarations."""
+        pipeline = self.site.pipeline()
+        for entry in pipeline.lake.store.find(pipeline.lake.layout.hour_records("events")):
+            pipeline.publish_hour(hour_of_path(entry.path))
+        self.site.run()
+
+
 AnyOrder.TestCase.settings = settings(
     max_examples=100 if SOAK else 8,
     stateful_step_count=30 if SOAK else 10,
@@ -227,4 +254,6 @@ AnyOrder.TestCase.settings = settings(
     phases=[phase for phase in Phase if SOAK or phase is not Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )
+InSlices.TestCase.settings = settings(AnyOrder.TestCase.settings, max_examples=100 if SOAK else 5)
 TestAnyOrder = AnyOrder.TestCase
+TestInSlices = InSlices.TestCase

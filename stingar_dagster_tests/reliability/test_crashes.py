@@ -20,10 +20,11 @@ from stingar_dagster.lake.layout import day_of
 from stingar_dagster.storage import local, open_store
 from stingar_dagster.streams import STINGAR
 from stingar_dagster_tests.processes import FORK, Death, When, run_until_killed
-from stingar_dagster_tests.support import HOUR, NOON, SOAK, Site, event
+from stingar_dagster_tests.support import HOUR, MINUTE, NOON, SLICED, SOAK, Site, event
 
 SECONDS_TO_DIE: Final = 60
 ONE_TABLE: Final = replace(STINGAR, tables=STINGAR.tables[:1])
+IN_SLICES: Final = replace(SLICED, tables=STINGAR.tables[:1])
 
 ON_DISK: Final[tuple[When, ...]] = ("before", "within", "after")
 OVER_THE_WIRE: Final[tuple[When, ...]] = ("before", "after")
@@ -60,6 +61,25 @@ def replay(site: Site) -> tuple[datetime, ...]:
     return (NOON,)
 
 
+def late_event_in_a_slice(site: Site) -> tuple[datetime, ...]:
+    site.stream = IN_SLICES
+    empty(site)
+    site.run()
+    late = [event(NOON - HOUR), event(NOON - 20 * MINUTE)]
+    site.put(late, first=3, start=NOON + HOUR)
+    return ()
+
+
+def cut_anew(site: Site) -> tuple[datetime, ...]:
+    """Slices of another length and uncompressed from now on; a late event makes an hour so."""
+    site.stream = IN_SLICES
+    site.put([event(NOON + minutes * MINUTE) for minutes in (0, 4, 11, 24, 59)])
+    site.run()
+    site.stream = replace(ONE_TABLE, slice_minutes=10)
+    site.put([event(NOON + 14 * MINUTE)], first=5, start=NOON + HOUR)
+    return ()
+
+
 @pytest.fixture
 def old_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left behind counts as old without waiting for hours."""
@@ -68,7 +88,9 @@ def old_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("old_at_once")
-@pytest.mark.parametrize("scene", [empty, late_event, lost_hour, replay])
+@pytest.mark.parametrize(
+    "scene", [empty, late_event, lost_hour, replay, late_event_in_a_slice, cut_anew]
+)
 def test_after_a_kill_around_any_change_the_next_run_converges(
     tmp_path: Path, scene: Scene
 ) -> None:

@@ -12,17 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams import STINGAR, Stream
 from stingar_dagster_tests.processes import FORK, Racer
-from stingar_dagster_tests.support import HOUR, NOON, SOAK, Site, pending
+from stingar_dagster_tests.support import HOUR, NOON, SLICED, SOAK, Site, pending
 
 TWO_TABLES = replace(STINGAR, tables=STINGAR.tables[:2])
+IN_SLICES = replace(SLICED, tables=STINGAR.tables[:2])
 SECONDS_TO_MEET = 120
 
 
-@pytest.mark.parametrize("processes", [2, 8])
-def test_on_disk_nothing_is_lost_or_doubled(tmp_path: Path, processes: int) -> None:
-    site = Site.at(tmp_path, TWO_TABLES)
+@pytest.mark.parametrize(
+    ("processes", "stream"),
+    [(2, TWO_TABLES), (8, TWO_TABLES), (4, IN_SLICES)],
+    ids=["2", "8", "4 in slices"],
+)
+def test_on_disk_nothing_is_lost_or_doubled(tmp_path: Path, processes: int, stream: Stream) -> None:
+    site = Site.at(tmp_path, stream)
     race(site, processes, rounds=55 if SOAK else 10)
     alone = site.with_lake(str(tmp_path / "alone"))
     alone.run()

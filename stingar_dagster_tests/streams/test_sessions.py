@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from stingar_dagster import lake as readers
 from stingar_dagster.lake.kept_rows import day_of, kept_rows
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams import STINGAR, Stream
 from stingar_dagster.streams.stingar_recount import RECOUNTS
 from stingar_dagster.streams.stingar_sessions import DAILY_SESSIONS, MOST_BYTES, MOST_ITEMS
 from stingar_dagster.streams.tables import DailyTable
 from stingar_dagster.verify import verify
-from stingar_dagster_tests.support import HOUR, MINUTE, Site, event
+from stingar_dagster_tests.support import HOUR, MINUTE, SLICED, Site, event
 
 DAY = datetime(2026, 11, 3, tzinfo=UTC)
 LOGIN = "SSH login attempted on cowrie honeypot"
@@ -57,15 +57,25 @@ def rows(*stretches: Sequence[Event]) -> list[Event]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def published(*hours: Sequence[Event]) -> list[Event]:
-    """The table from the hours of the day, as it is published: it must be the same bytes."""
-    partials = [(DAILY_SESSIONS.partials(frame_of(events)), events) for events in hours]
+def published(events: Sequence[Event], minutes: int = 60) -> list[Event]:
+    """The table from the slices of the day, as it is published: it must be the same bytes.
+
+    Args:
+        events: in order of time.
+        minutes: length of a slice.
+    """
+    length = timedelta(minutes=minutes)
+    cut: dict[timedelta, list[Event]] = {}
+    for item in events:
+        into_day = datetime.fromisoformat(item["@timestamp"]) - DAY
+        cut.setdefault(into_day // length * length, []).append(item)
+    partials = {start: DAILY_SESSIONS.partials(frame_of(some)) for start, some in cut.items()}
     kept = [
-        kept_rows(DAILY_SESSIONS, frame, datetime.fromisoformat(events[0]["@timestamp"][:13] + "Z"))
-        for frame, events in partials
+        kept_rows(DAILY_SESSIONS, frame, DAY + start, DAY + start + length)
+        for start, frame in partials.items()
     ]
     data, count = day_of(DAILY_SESSIONS, kept)
-    merged = [DAILY_SESSIONS.merge(pl.concat([frame for frame, _ in partials]))] if hours else []
+    merged = [DAILY_SESSIONS.merge(pl.concat(partials.values()))] if partials else []
     assert data == b"".join(map(json_lines, merged))
     assert count == sum(map(len, merged))
     return [json.loads(line) for line in data.splitlines()]
@@ -82,11 +92,8 @@ def canonical(found: list[Event]) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True) for row in found)
 
 
-def by_hour(events: Sequence[Event]) -> list[list[Event]]:
-    hours = sorted({item["@timestamp"][:13] for item in events})
-    return [[item for item in events if item["@timestamp"].startswith(hour)] for hour in hours]
-
-
+CUT = pytest.mark.parametrize("stream", [STINGAR, SLICED], ids=["hours", "slices"])
+SLICES = pytest.mark.parametrize("minutes", [60, 5, 1])
 TEXT = st.sampled_from(["a", "", "ü", "x" * 30_000, None])
 KIND = st.sampled_from(["connection", "login_attempt", "login_success", "command", None])
 EVENT = st.fixed_dictionaries(
@@ -112,22 +119,27 @@ EVENT = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events=st.lists(EVENT, max_size=25), cuts=st.lists(st.integers(0, 25), max_size=4))
+@given(
+    events=st.lists(EVENT, max_size=25),
+    cuts=st.lists(st.integers(0, 25), max_size=4),
+    minutes=st.sampled_from([60, 15, 5, 1]),
+)
 def test_a_day_merged_from_any_stretches_is_the_recount_of_its_events(
-    events: list[Event], cuts: list[int]
+    events: list[Event], cuts: list[int], minutes: int
 ) -> None:
     moments = [(item.pop("at"), item) for item in [dict(item) for item in events]]
     ordered = [at(when, **item) for when, item in sorted(moments, key=lambda pair: pair[0])]
-    whole = published(*by_hour(ordered))
+    whole = published(ordered, minutes)
     assert canonical(whole) == canonical(recounted(ordered))
     assert sum(row["events"] for row in whole) == len(ordered)
     edges = sorted({0, *(min(cut, len(ordered)) for cut in cuts), len(ordered)})
     assert rows(*(ordered[low:high] for low, high in pairwise(edges))) == whole
 
 
-def test_a_session_that_crosses_an_hour_is_one() -> None:
+@SLICES
+def test_a_session_that_crosses_an_hour_is_one(minutes: int) -> None:
     events = [at(minute * MINUTE, sensor="s") for minute in (55, 59, 62, 72)]
-    (row,) = published(*by_hour(events))
+    (row,) = published(events, minutes)
     assert (row["start"][11:16], row["end"][11:16], row["events"]) == ("00:55", "01:12", 4)
 
 
@@ -149,8 +161,9 @@ def test_a_session_near_midnight_says_that_it_may_be_cut(
     assert row.get("may_be_cut") == cut
 
 
-def test_a_session_of_all_day_may_be_cut_at_both_ends() -> None:
-    (row,) = published(*by_hour([at(minute * MINUTE) for minute in range(0, 1440, 9)]))
+@SLICES
+def test_a_session_of_all_day_may_be_cut_at_both_ends(minutes: int) -> None:
+    (row,) = published([at(minute * MINUTE) for minute in range(0, 1440, 9)], minutes)
     assert (row["may_be_cut"], row["events"]) == ("both", 160)
 
 
@@ -163,16 +176,17 @@ def test_over_an_hours_border_the_pause_counts_to_the_millisecond(
     before: timedelta, pause: timedelta, sessions: int
 ) -> None:
     first = at(6 * HOUR - before)
-    assert len(published([first], [at(6 * HOUR - before + pause)])) == sessions
+    assert len(published([first, at(6 * HOUR - before + pause)])) == sessions
 
 
-def test_a_session_stands_where_it_began_and_the_others_stay_as_they_are() -> None:
+@SLICES
+def test_a_session_stands_where_it_began_and_the_others_stay_as_they_are(minutes: int) -> None:
     others = [at(time * MINUTE, src_port=port) for port, time in enumerate((355, 358, 362, 370))]
     # By its port the second of them comes first.
     long = [at(time * MINUTE, src_port=9) for time in (356, 361, 369)]
     next_one = [at(time * MINUTE, src_port=5) for time in (357, 363)]
     ordered = sorted([*others, *long, *next_one], key=lambda item: item["@timestamp"])
-    found = published(*by_hour(ordered))
+    found = published(ordered, minutes)
     assert [(row["src_port"], row["events"]) for row in found] == [
         (0, 1), (9, 3), (5, 2), (1, 1), (2, 1), (3, 1),
     ]  # fmt: skip
@@ -183,11 +197,11 @@ def test_hours_of_many_megabytes_are_strung_together_whole() -> None:
     events = [
         at(6 * HOUR + number * MINUTE, src_port=number % 30, **entered) for number in range(-5, 60)
     ]
-    assert sum(row["events"] for row in published(*by_hour(events))) == 65
+    assert sum(row["events"] for row in published(events)) == 65
 
 
 def test_a_day_without_events_has_no_sessions() -> None:
-    assert published() == []
+    assert published([]) == []
 
 
 @pytest.mark.parametrize("count", [MOST_ITEMS, MOST_ITEMS + 1, 3 * MOST_ITEMS])
@@ -245,9 +259,12 @@ def visit(start: datetime, *passwords: str) -> list[bytes]:
     ]
 
 
-def test_late_events_and_any_split_into_captures_come_to_the_same_bytes(tmp_path: Path) -> None:
+@CUT
+def test_late_events_and_any_split_into_captures_come_to_the_same_bytes(
+    stream: Stream, tmp_path: Path
+) -> None:
     bodies = [*visit(DAY + 5.9 * HOUR, *"zyxw"), *visit(DAY + 6 * HOUR, *"dcba")]
-    whole, split = Site.at(tmp_path / "whole"), Site.at(tmp_path / "split")
+    whole, split = Site.at(tmp_path / "whole"), Site.at(tmp_path / "split", stream)
     whole.put(bodies, start=DAY + 8 * HOUR)
     whole.run()
     # The later part first, in captures whose names sort against the order of sending.
@@ -275,8 +292,9 @@ def test_a_session_over_midnight_has_a_row_in_either_day_and_is_one_to_a_search(
     site.check()
 
 
-def test_a_late_event_joins_two_sessions_to_one(tmp_path: Path) -> None:
-    late, whole = Site.at(tmp_path / "late"), Site.at(tmp_path / "whole")
+@CUT
+def test_a_late_event_joins_two_sessions_to_one(stream: Stream, tmp_path: Path) -> None:
+    late, whole = Site.at(tmp_path / "late", stream), Site.at(tmp_path / "whole")
     early, between, after = (visit(DAY + time * MINUTE, "a") for time in (352, 359, 366))
     other = [event(DAY + 359 * MINUTE, src_port=1)]
     late.put([*early, *after, *other], start=DAY + 8 * HOUR)
@@ -345,7 +363,8 @@ def test_rows_that_hours_keep_in_an_earlier_form_are_made_anew(
 
 def test_an_hour_keeps_partials_only_of_sessions_that_may_go_on() -> None:
     events = [at(6 * HOUR + number * MINUTE, src_port=number) for number in range(60)]
-    kept = kept_rows(DAILY_SESSIONS, DAILY_SESSIONS.partials(frame_of(events)), DAY + 6 * HOUR)
+    partials = DAILY_SESSIONS.partials(frame_of(events))
+    kept = kept_rows(DAILY_SESSIONS, partials, DAY + 6 * HOUR, DAY + 7 * HOUR)
     assert kept.open["src_port"].to_list() == [*range(11), *range(50, 60)]
 
 

@@ -31,7 +31,7 @@ from stingar_dagster.lake.quarantine import SCHEMA as _QUARANTINE
 from stingar_dagster.lake.reader import origins
 from stingar_dagster.lake.reader.hours import DAY, HOUR, read_if_there
 from stingar_dagster.lake.reader.query import SOURCE, Query, utc
-from stingar_dagster.lake.reader.search import hours_to_read, matches
+from stingar_dagster.lake.reader.search import matches, slices_to_read
 from stingar_dagster.settings import load_settings
 from stingar_dagster.storage import open_store
 from stingar_dagster.streams import STREAMS, Stream
@@ -104,12 +104,12 @@ def events(
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
         names = list(lake.stream.schema) if with_columns is None else with_columns
-        _, hours = hours_to_read(lake, query)
+        _, slices = slices_to_read(lake, query)
         # Of a filter behind `head`, polars hands over both: rows count before they are filtered.
         later = predicate if n_rows is not None else None
         holds = condition if predicate is None or n_rows is not None else condition & predicate
         asked = _with_roots(names, later)
-        read = (found.events for found in matches(lake, hours, query, holds, asked))
+        read = (found.events for found in matches(lake, slices, query, holds, asked))
         return _narrowed(_head(read, n_rows), later, names)
 
     found = register_io_source(source, schema=lake.stream.schema, explain_name="events")

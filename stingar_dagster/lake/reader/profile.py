@@ -15,10 +15,9 @@ import polars as pl
 from stingar_dagster.errors import UsageError
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.reader import sessions
-from stingar_dagster.lake.reader.hours import PublishedHour
 from stingar_dagster.lake.reader.origins import Databases
 from stingar_dagster.lake.reader.query import SOURCE, TIME, Query, parse_source, stamp
-from stingar_dagster.lake.reader.search import hours_to_read, matches
+from stingar_dagster.lake.reader.search import matches, slices_to_read
 from stingar_dagster.safe_text import visible
 from stingar_dagster.streams.expressions import microseconds
 from stingar_dagster.streams.tables import DailyTable
@@ -147,7 +146,7 @@ def profile(
         lake: what is read.
         source: IPv4 or IPv6, an address or a network (CIDR).
         since, until: half-open range of the events' own time; None: everything published.
-        progress: told of hours read and to be read.
+        progress: told of objects read and to be read.
         origins: what tells where addresses come from.
 
     Raises:
@@ -157,21 +156,21 @@ def profile(
     """
     network = parse_source(source)
     query = Query(since or _EVER[0], until or _EVER[1], network=str(network))
-    published, hours = hours_to_read(lake, query)
+    published, slices = slices_to_read(lake, query)
     gathered = _Gathered(lake)
     condition = query.condition(lake.stream)
-    for found in matches(lake, hours, query, condition, gathered.columns):
+    for found in matches(lake, slices, query, condition, gathered.columns):
         gathered.add(found.events)
         progress(found.done, found.total)
         _check_size(source, gathered)
     gathered.flush()
     _check_size(source, gathered)
-    starts = [hour.start for hour in published]
+    hours = sorted({piece.hour for piece in published})
     coverage = Coverage(
-        hours=len(published),
-        first=starts[0] if starts else None,
-        last=starts[-1] if starts else None,
-        read=len(hours),
+        hours=len(hours),
+        first=hours[0] if hours else None,
+        last=hours[-1] if hours else None,
+        read=len({piece.hour for piece in slices}),
     )
     is_one = network.prefixlen == network.max_prefixlen
     name = str(network.network_address if is_one else network)
@@ -186,7 +185,7 @@ def profile(
         events=int(days["events"].sum()),
         first_seen=gathered.first,
         last_seen=gathered.last,
-        days=_every_day(days, published),
+        days=_every_day(days, hours),
         sessions=gathered.sessions(),
         origins=None if origins is None else origins.enriched(addresses),
         **counted,
@@ -273,11 +272,9 @@ def _check_size(source: str, gathered: _Gathered) -> None:
         )
 
 
-def _every_day(days: pl.DataFrame, published: list[PublishedHour]) -> pl.DataFrame:
+def _every_day(days: pl.DataFrame, published: list[datetime]) -> pl.DataFrame:
     """The days from the first to the last, with how many hours of each are published."""
-    hours = pl.DataFrame(
-        {"date": [hour.start.date() for hour in published]}, schema={"date": pl.Date()}
-    )
+    hours = pl.DataFrame({"date": [hour.date() for hour in published]}, schema={"date": pl.Date()})
     counted = hours.group_by("date").agg(pl.len().cast(pl.Int64()).alias("published_hours"))
     seen = days.with_columns(pl.col("date").str.to_date("%Y-%m-%d"))
     first, last = seen["date"].min(), seen["date"].max()

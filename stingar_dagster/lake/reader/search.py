@@ -14,21 +14,21 @@ import polars as pl
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import joined, split
 from stingar_dagster.lake.reader.candidates import candidates
-from stingar_dagster.lake.reader.hours import PublishedHour, published_hours, read_ahead
-from stingar_dagster.lake.reader.presence import hours_with
+from stingar_dagster.lake.reader.hours import PublishedSlice, published_slices, read_ahead
+from stingar_dagster.lake.reader.presence import slices_with
 from stingar_dagster.lake.reader.query import SOURCE, Query
 
 _TOGETHER: Final = 8
-"""Hours whose candidate lines are parsed together, unless they come to more than this:"""
+"""Slices whose candidate lines are parsed together, unless they come to more than this:"""
 _TOGETHER_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of an hour, or of a few hours with few matches.
+    """What came of a slice, or of a few slices with few matches; most hours are one slice.
 
     Attributes:
-        done, total: hours read so far, these included, and hours to read.
+        done, total: slices read so far, these included, and slices to read.
         events: their matches, by time.
     """
 
@@ -60,26 +60,26 @@ def search(
     return _search(lake, query, condition, names)
 
 
-def hours_to_read(lake: Lake, query: Query) -> tuple[list[PublishedHour], list[PublishedHour]]:
-    """The published hours of the range, and those of them in which a match can stand."""
-    published = published_hours(lake, query.since, query.until)
+def slices_to_read(lake: Lake, query: Query) -> tuple[list[PublishedSlice], list[PublishedSlice]]:
+    """The published slices of the range, and those of them in which a match can stand."""
+    published = published_slices(lake, query.since, query.until)
     if query.source is None:
         return published, published
-    return published, hours_with(lake, published, query.source)
+    return published, slices_with(lake, published, query.source)
 
 
 def matches(
     lake: Lake,
-    hours: Sequence[PublishedHour],
+    slices: Sequence[PublishedSlice],
     query: Query,
     condition: pl.Expr,
     columns: Sequence[str],
 ) -> Generator[Found, None, None]:
-    """The events of some hours that match, in order, one or a few hours at a time.
+    """The events of some slices that match, in order, one or a few slices at a time.
 
     Args:
         lake: what is read.
-        hours: to be read.
+        slices: to be read.
         query: what to look for.
         condition: the query's, and whatever else must hold; it depends on nothing but its row.
         columns: which columns to return.
@@ -92,12 +92,12 @@ def matches(
 
     def found(done: int, lines: bytes) -> Found:
         events = read_events(lake, lines, wanted)
-        return Found(done, len(hours), _filtered(events, query, condition, columns))
+        return Found(done, len(slices), _filtered(events, query, condition, columns))
 
     waiting: list[bytes] = []
     done = 0
     try:
-        with contextlib.closing(read_ahead(lake, hours)) as objects:
+        with contextlib.closing(read_ahead(lake, slices)) as objects:
             for _, data in objects:
                 lines = candidates(data, query)
                 if data and lines is data:
@@ -134,8 +134,8 @@ def read_events(lake: Lake, lines: bytes, columns: Iterable[str]) -> pl.DataFram
 def _search(
     lake: Lake, query: Query, condition: pl.Expr, columns: list[str]
 ) -> Generator[Found, None, None]:
-    _, hours = hours_to_read(lake, query)
-    yield from matches(lake, hours, query, condition, columns)
+    _, slices = slices_to_read(lake, query)
+    yield from matches(lake, slices, query, condition, columns)
 
 
 def _filtered(
