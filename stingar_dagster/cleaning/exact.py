@@ -34,7 +34,9 @@ _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII)
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _MOST_DIGITS: Final = 17
-"""Of so many digits a float may be the only one that is written so, and never of more."""
+"""Programs write a float with so many digits at most."""
+_SURE_DIGITS: Final = 15
+"""Every integer of so many digits is a float."""
 _BOOLEANS: Final = {"true": True, "T": True, "false": False, "F": False}
 # Possessive, and a string without an end counts as one: anything else is quadratic on such text.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -423,18 +425,20 @@ def _convert_real(value: Any, text: str) -> tuple[float | None, bool]:
 
 def real(number: str) -> tuple[float | None, bool]:
     """The float nearest to a number's text, None where it is out of range; and whether the text
-    says more than the float: written with as many digits, it would not be the same."""
+    says more than the float: it has more digits than one can stand for."""
     value = float(number)
     if not isfinite(value):
         return None, True
     mantissa = number.lstrip("-").lower().partition("e")[0]
-    digits = mantissa.replace(".", "").strip("0")
-    if not digits:
+    digits = mantissa.replace(".", "").lstrip("0")
+    if "." not in number:
+        digits = digits.rstrip("0")
+    if not digits.strip("0"):
         return value, False
     if len(digits) > _MOST_DIGITS or not value:
         return value, True
-    written = f"{abs(value):.{len(digits) - 1}e}".partition("e")[0].replace(".", "").strip("0")
-    return value, written != digits
+    is_large = len(digits) > _SURE_DIGITS and number.lstrip("-").isdigit()
+    return value, is_large and value != int(number)
 
 
 def _convert_reals(text: str) -> tuple[list[float] | None, bool]:

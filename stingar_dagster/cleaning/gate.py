@@ -121,6 +121,8 @@ class Gate:
         extra = self._free_members(raws)
         for row, key, text in sent.undeclared():
             extra.setdefault(row, {})[key] = text
+            if key in self._times:
+                slow.odd_times.setdefault(row, set()).add(key)
         for row, members in slow.extra.items():
             extra[row] = self._free_first(members)
         return Rows(

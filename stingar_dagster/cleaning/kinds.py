@@ -24,9 +24,12 @@ _decode_list = msgspec.json.Decoder(list[str] | str | None).decode
 _decode_reals = msgspec.json.Decoder(list[float] | float | None).decode
 _INTEGER: Final = r"^(?:0|-?[1-9][0-9]{0,17})$"
 """Integers of up to 18 digits, which 64 bits hold whatever they are."""
-_REAL: Final = r"^-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,30})?$"
-_FEW_DIGITS: Final = 16
-"""Bytes of a number that has 15 digits at most, or no fraction: a float stands for it."""
+_REAL: Final = (
+    r"^-?(?:[1-9][0-9]{0,14}|0|[1-9][0-9]{0,10}\.[0-9]{1,6}|[1-9]\.[0-9]{1,16}|0\.0*[0-9]{1,17})$"
+)
+"""Numbers that a float stands for: of 17 digits at most, integers of 15."""
+_FEW_BYTES: Final = 15
+"""Of a number that has 15 digits at most."""
 
 
 def integers(texts: pl.Series) -> tuple[pl.Series, Bools]:
@@ -37,9 +40,7 @@ def integers(texts: pl.Series) -> tuple[pl.Series, Bools]:
 
 def reals(texts: pl.Series) -> tuple[pl.Series, Bools]:
     """Numbers (Float64) from their texts; and where a float stands for all that the text says."""
-    fits = texts.str.contains(_REAL).to_numpy().copy()
-    long = np.flatnonzero(fits & (texts.str.len_bytes() > _FEW_DIGITS).to_numpy())
-    fits[long] = [not real(text)[1] for text in texts.gather(long)]
+    fits = texts.str.contains(_REAL).to_numpy()
     return texts.cast(pl.Float64, strict=False), fits
 
 
@@ -86,7 +87,7 @@ def _are_reals(text: str) -> bool:
 
 
 def _is_short(number: str) -> bool:
-    return len(number) < _FEW_DIGITS and "e" not in number and "E" not in number
+    return len(number) <= _FEW_BYTES and "e" not in number and "E" not in number
 
 
 def unescaped(text: str) -> str | None:

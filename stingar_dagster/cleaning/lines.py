@@ -23,6 +23,8 @@ Int64s = NDArray[np.int64]
 
 _BLANKS: Final = b" \t\r\n"
 _JSON: Final = b"{["
+_MAY_BE_JSON: Final = BOM[:1] + _BLANKS + _JSON
+"""What a body begins with that may be JSON behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,14 @@ class _Lines:
         record, sub: as in `Translated`.
         header: for each, the place of the header above it in `headers`.
         line: the bytes, without the line's end.
-        headers: the lines of each; the first is none.
+        headers: the places of headers, by their lines; the first is none.
     """
 
     record: list[int] = field(default_factory=list)
     sub: list[int] = field(default_factory=list)
     header: list[int] = field(default_factory=list)
     line: list[bytes] = field(default_factory=list)
-    headers: list[tuple[bytes, ...]] = field(default_factory=lambda: [()])
+    headers: dict[tuple[bytes, ...], int] = field(default_factory=lambda: {(): 0})
 
     def add(self, record: int, sub: int, header: int, line: bytes) -> None:
         self.record.append(record)
@@ -108,11 +110,14 @@ class LineReader:
         is_json = (first == _JSON[0]) | (first == _JSON[1])
         is_json &= length[there] <= self._max_body_bytes
         for index in there[~is_json].tolist():
-            body = records.buffer[start[index] : start[index] + length[index]]
-            text = body.removeprefix(BOM).lstrip(_BLANKS)
-            # Nothing but blanks is told as such by the way of JSON.
-            if len(body) > self._max_body_bytes or (text and text[0] not in _JSON):
-                yield index, body
+            begin = start[index]
+            body = records.buffer[begin : begin + length[index]]
+            if body[0] in _MAY_BE_JSON and len(body) <= self._max_body_bytes:
+                text = body.removeprefix(BOM).lstrip(_BLANKS)
+                # Nothing but blanks is told as such by the way of JSON.
+                if not text or text[0] in _JSON:
+                    continue
+            yield index, body
 
     def _cut(self, index: int, body: bytes, lines: _Lines) -> bool:
         """Add the lines of a body; whether there is any that is no header's."""
@@ -129,8 +134,8 @@ class LineReader:
                 above.append(line)
             elif line.strip(_BLANKS):
                 if above and not header:
-                    header = len(lines.headers)
-                    lines.headers.append(tuple(above))
+                    # Of many bodies the header is the same.
+                    header = lines.headers.setdefault(tuple(above), len(lines.headers))
                 lines.add(index, sub, header, line)
                 sub += 1
         return sub > 0
@@ -144,13 +149,13 @@ class LineReader:
             place: (Reason.NOT_UTF8, f"at byte {_first_bad_byte(lines.line[place])}")
             for place in text.is_null().arg_true().to_list()
         }
-        headers = pl.Series(lines.header, dtype=pl.Int64)
+        headers, known = pl.Series(lines.header, dtype=pl.Int64), list(lines.headers)
         for item in self._formats:
             claimed = left & item.claims(text).fill_null(False)
             left &= ~claimed
             for header in headers.filter(claimed).unique(maintain_order=True).to_list():
                 places = (claimed & (headers == header)).arg_true()
-                found = self._with_header(item, text.gather(places), lines.headers[header])
+                found = self._with_header(item, text.gather(places), known[header])
                 json = json.scatter(places, found.json)
                 at = places.to_list()
                 for place, problem in found.unfit.items():

@@ -32,15 +32,25 @@ def of_each(column: str, function: Callable[[str], str | None]) -> pl.Expr:
         column: its name.
         function: depends on nothing but the value.
     """
+    return _of_each(column, function, pl.String())
 
+
+def of_each_number(column: str, function: Callable[[str], int]) -> pl.Expr:
+    """The same for an integer (Int64)."""
+    return _of_each(column, function, pl.Int64())
+
+
+def _of_each(
+    column: str, function: Callable[[str], str | int | None], dtype: pl.DataType
+) -> pl.Expr:
     def of_all(texts: pl.Series) -> pl.Series:
         distinct = texts.drop_nulls().unique()
         if not len(distinct):
-            return pl.Series(texts.name, [None], dtype=pl.String).new_from_index(0, len(texts))
-        found = pl.Series([function(text) for text in distinct], dtype=pl.String)
-        return texts.replace_strict(distinct, found, default=None, return_dtype=pl.String)
+            return pl.Series(texts.name, [None], dtype=dtype).new_from_index(0, len(texts))
+        found = pl.Series([function(text) for text in distinct], dtype=dtype)
+        return texts.replace_strict(distinct, found, default=None, return_dtype=dtype)
 
-    return pl.col(column).map_batches(of_all, return_dtype=pl.String(), is_elementwise=True)
+    return pl.col(column).map_batches(of_all, return_dtype=dtype, is_elementwise=True)
 
 
 def compared(name: str) -> str:

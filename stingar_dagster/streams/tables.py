@@ -44,7 +44,8 @@ class DailyTable:
         meaning: what a row is, in an analyst's words.
         keys: expressions that name a row; they become the first columns.
         distinct: expressions whose combinations are kept in the partials, to be counted exactly.
-        partial: aggregates over an hour's events of one combination.
+        partial: aggregates over an hour's events of one combination; the first of a table with
+            `most` counts them.
         merged: aggregates over the partials of one row; what is published besides the keys.
         columns: every published column, keys first, in order.
         where: which events count; None: all.
@@ -54,6 +55,9 @@ class DailyTable:
             row without keys.
         order_by: partials are sorted by this column before they are merged, for aggregates that
             look at neighbours.
+        most: rows that an hour and a day keep, those with most events; the events of all others
+            are counted in a row without keys. A day's row misses what its key had in hours in
+            which it was not among them. None: all are kept, where senders can't invent keys.
         recount: starts a count of the same table that shares nothing with this declaration;
             without one, `stingar verify` can only evaluate the declaration over the whole day.
     """
@@ -70,6 +74,7 @@ class DailyTable:
     descending: tuple[str, ...] = ()
     quarantine_column: str | None = None
     order_by: str | None = None
+    most: int | None = None
     recount: Callable[[], Recount] | None = None
 
     @property
@@ -99,9 +104,29 @@ class DailyTable:
             frame = frame.with_columns(self.explode).explode(
                 name, empty_as_null=False, keep_nulls=False
             )
-        grouped = frame.group_by(*self.keys, *self.distinct).agg(*self.partial)
+        if self.most is not None:
+            frame = frame.with_columns(self.keys)
+            frame = self._with_most(frame, pl.len())
+            named = [pl.col(name) for name in self.key_names]
+            grouped = frame.group_by(*named, *self.distinct).agg(*self.partial)
+        else:
+            grouped = frame.group_by(*self.keys, *self.distinct).agg(*self.partial)
         names = [*self.key_names, *(item.meta.output_name() for item in self.distinct)]
         return grouped.sort(names, nulls_last=True).collect()
+
+    def _with_most(self, frame: pl.LazyFrame, weight: pl.Expr) -> pl.LazyFrame:
+        """The rows with the keys of the heaviest; null instead in all others."""
+        names = self.key_names
+        ranked = (
+            frame.group_by(names)
+            .agg(weight.alias("weight"))
+            .sort(["weight", *names], descending=[True] + [False] * len(names), nulls_last=True)
+            .head(self.most)
+            .select(*names, pl.lit(True).alias("is kept"))
+        )
+        kept = pl.when(pl.col("is kept")).then(pl.col(names))
+        joined = frame.join(ranked, on=names, how="left", nulls_equal=True, maintain_order="left")
+        return joined.with_columns(kept).drop("is kept")
 
     def merge(self, partials: pl.DataFrame, quarantined: int = 0) -> pl.DataFrame:
         """The day's table from the partials of all its hours.
@@ -111,6 +136,8 @@ class DailyTable:
             quarantined: quarantined events of the day's landed hours.
         """
         frame = partials.lazy()
+        if self.most is not None:
+            frame = self._with_most(frame, pl.col(self.partial[0].meta.output_name()).sum())
         if self.order_by is not None:
             frame = frame.sort(self.order_by, maintain_order=True)
         merged = (

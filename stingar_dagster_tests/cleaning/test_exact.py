@@ -562,7 +562,7 @@ def test_details_tell_where_and_never_quote_the_text() -> None:
 def test_every_reason_has_a_meaning_and_a_code_that_never_changes() -> None:
     assert [str(reason) for reason in Reason] == [
         *("null_body", "empty_body", "too_large", "not_utf8", "not_json", "not_an_object"),
-        *("too_deep", "duplicate_key", "no_events"),
+        *("too_deep", "duplicate_key", "no_events", "unknown_format", "bad_line", "only_header"),
     ]
     assert all(reason.meaning for reason in Reason)
 
