@@ -28,10 +28,6 @@ from stingar_dagster.streams.tables import DailyTable, TableColumn
 
 PREVIEW_ROWS: Final = 5
 """Few: Dagster keeps them twice with each materialization, and their columns with them."""
-_HOUR_COLUMNS: Final[tuple[str, ...]] = (
-    "@timestamp", "sensor", "src_ip", "dest_port", "app", "event_kind", "username", "password",
-    "command",
-)  # fmt: skip
 _QUARANTINE_COLUMNS: Final[tuple[str, ...]] = (
     "reason",
     "detail",
@@ -96,7 +92,7 @@ def of_event_hour(lake: Lake, path: str, record: Record, *, with_rows: bool) -> 
         return {**numbers, **drawn(svgs)}
     data = pictures.read_small(lake, path, record.size)
     declared = lake.stream.schema
-    schema = {name: declared[name] for name in _HOUR_COLUMNS if name in declared}
+    schema = {name: declared[name] for name in lake.stream.shown or declared}
     rows = pictures.first_rows(data, schema, PREVIEW_ROWS)
     types = {name: duckdb_type(dtype) for name, dtype in schema.items()}
     return {**numbers, **drawn(svgs), **preview(rows, list(schema), types)}

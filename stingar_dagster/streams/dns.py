@@ -180,6 +180,8 @@ def dns_stream(columns: Sequence[str] = (), hubs: Sequence[str] = HUBS) -> Strea
         unwrap=("dnstap",),
         derived=_DERIVED,
         steps=_STEPS,
+        source="client_ip",
+        shown=("@timestamp", "client_ip", "resolver_ip", "query", "qtype", "rcode", "answers"),
         tables=TABLES,
         code_version="-".join(filter(None, ("1", LIST_VERSION, told))),
     )

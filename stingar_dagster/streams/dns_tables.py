@@ -258,9 +258,7 @@ TABLES: Final = (
         columns=(
             _text("client_ip", "Client; absent: all beyond the busiest together"),
             _text("registered_domain", "Domain whose names were asked for"),
-            _count(
-                "queries", f"Queries for names with a label of {_LONG_LABEL} letters or more"
-            ),
+            _count("queries", f"Queries for names with a label of {_LONG_LABEL} letters or more"),
             _count("unique_names", f"Distinct names among them, {_ABOUT}"),
             _count("longest_label", "Characters of the longest label"),
             TableColumn(
@@ -270,9 +268,7 @@ TABLES: Final = (
                 "have about 3, random letters and digits about 4 and more",
             ),
             _count("name_bytes", "Bytes of all these names: what can have been carried"),
-            _count(
-                "carrying_types", "Queries for TXT, NULL, CNAME or MX, which carry most"
-            ),
+            _count("carrying_types", "Queries for TXT, NULL, CNAME or MX, which carry most"),
             _text("example", "The first of these names by the alphabet"),
             *_SEEN_COLUMNS,
         ),
@@ -280,7 +276,7 @@ TABLES: Final = (
         most=MOST,
     ),
     DailyTable(
-        name="daily_hours",
+        name="daily_hourly",
         meaning="One row for each hour of the day: when was it busy?",
         keys=((pl.col("time_us") // _HOUR_US % 24).alias("hour"),),
         partial=(_QUERIES, _times(_FAILED, "failed")),

@@ -79,11 +79,18 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One published column, as readers see it."""
+    """One published column, as readers see it.
+
+    Attributes:
+        name, dtype: as published.
+        meaning: one phrase for analysts.
+        values: all that it may hold; none: anything.
+    """
 
     name: str
     dtype: pl.DataType
     meaning: str
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,8 @@ class Stream:
         slot_minutes: length of a landed slot; divides 60.
         code_version: raised when cleaning changes; landed hours that are run again are cleaned
             anew where theirs differs.
+        source: the column with the address that a search for a source means; None: it has none.
+        shown: columns that tell most of an event, for where there is room for few; none: all.
         origins: which columns tell who sent an event; None: nobody is missed when silent, and
             drift is told for the stream as a whole.
         norms: what checks count as usual.
@@ -124,6 +133,8 @@ class Stream:
     formats: tuple[TextFormat, ...] = ()
     unwrap: tuple[str, ...] = ()
     slot_minutes: int = 30
+    source: str | None = None
+    shown: tuple[str, ...] = ()
     origins: Origins | None = None
     norms: Norms = field(default_factory=Norms)
     _columns: tuple[Column, ...] = field(init=False, repr=False)

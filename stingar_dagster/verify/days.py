@@ -66,24 +66,36 @@ def day_problems(lake: Lake, published: Published, day: datetime) -> list[Proble
 
 
 class _Declared:
-    """A table's own declaration over the whole day: proves merging, not its expressions."""
+    """A table's own declaration over the day's hours: proves merging, not its expressions."""
 
     def __init__(self, lake: Lake, table: DailyTable) -> None:
         self._lake = lake
         self._table = table
+        self._hour = ""
         self._events: list[Mapping[str, Any]] = []
+        self._partials: list[pl.DataFrame] = []
 
     def add(self, event: Mapping[str, Any]) -> None:
+        hour = str(event["@timestamp"])[:13]
+        if hour != self._hour:
+            self._count()
+            self._hour = hour
         self._events.append(event)
 
     def rows(self, quarantined: int) -> list[dict[str, Any]]:
-        schema = self._lake.stream.schema
-        events = pl.DataFrame(self._events, schema=schema).with_columns(
+        self._count()
+        merged = self._table.merge(pl.concat(self._partials), quarantined)
+        return [json.loads(line) for line in json_lines(merged).splitlines()]
+
+    def _count(self) -> None:
+        """An hour's events, which need not be held any longer: what it keeps is bounded."""
+        if not self._events and self._partials:
+            return
+        events = pl.DataFrame(self._events, schema=self._lake.stream.schema).with_columns(
             time_us=_epoch_us("@timestamp"), enqueued_us=_epoch_us("enqueued_at")
         )
-        partials = self._table.partials(table_frame(events, self._lake))
-        data = json_lines(self._table.merge(partials, quarantined))
-        return [json.loads(line) for line in data.splitlines()]
+        self._partials.append(self._table.partials(table_frame(events, self._lake)))
+        self._events = []
 
 
 def _canonical(row: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ def candidates(data: bytes, query: Query) -> bytes:
     """
     options = [_Sought(data, needles_of(column, values)) for column, values in query.values.items()]
     if query.source is not None:
-        options.append(_of_source(data, query.source))
+        options.append(_of_source(data, query.source, query.source_column))
     text = _longest_plain(query.command or "").lower()
     if text:
         options.append(_Sought(data, [text], any_case=True))
@@ -66,7 +66,7 @@ def needles_of(column: str, values: Sequence[str | int]) -> list[bytes]:
 
 def lines_from(data: bytes, network: Network) -> bytes:
     """The lines of an object whose source lies in a network."""
-    return _lines(data, _of_source(data, network).places())
+    return _lines(data, _of_source(data, network, SOURCE).places())
 
 
 class _Sought:
@@ -127,16 +127,16 @@ def _places(data: bytes, needle: bytes) -> Iterator[int]:
         place = data.find(needle, place + 1)
 
 
-def _of_source(data: bytes, network: Network) -> _Sought:
+def _of_source(data: bytes, network: Network, column: str) -> _Sought:
     """Where the addresses of a network stand as sources."""
     if network.version == 4 and network.prefixlen == network.max_prefixlen:
-        mapped = [f'"{SOURCE}":"{first}'.encode() for first in _MAPPED_BEGINS]
-        return _Sought(data, [*needles_of(SOURCE, [str(network.network_address)]), *mapped])
+        mapped = [f'"{column}":"{first}'.encode() for first in _MAPPED_BEGINS]
+        return _Sought(data, [*needles_of(column, [str(network.network_address)]), *mapped])
     # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
     octets = str(network.network_address).split(".")[: network.prefixlen // 8]
     known = "".join(f"{octet}." for octet in octets) if network.version == 4 else ""
     begins = f"(?:{re.escape(known)}|[{_MAPPED_BEGINS}])" if known else ""
-    pattern = f'"{SOURCE}":"({begins}[^"\\\\]*)"'.encode()
+    pattern = f'"{column}":"({begins}[^"\\\\]*)"'.encode()
     inside: dict[bytes, bool] = {}
     places: list[int] = []
     for match in re.finditer(pattern, data):
