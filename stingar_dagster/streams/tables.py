@@ -118,7 +118,8 @@ class DailyTable:
         """The rows with the keys of the heaviest; null instead in all others."""
         names = self.key_names
         ranked = (
-            frame.group_by(names)
+            frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in names))
+            .group_by(names)
             .agg(weight.alias("weight"))
             .sort(["weight", *names], descending=[True] + [False] * len(names), nulls_last=True)
             .head(self.most)

@@ -19,6 +19,8 @@ from stingar_dagster.settings import Settings
 from stingar_dagster.streams import Stream
 from stingar_dagster_tests.support import HOUR, NOON, Site
 
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "streams.md"
 
 
