@@ -132,13 +132,13 @@ def _by_name(name: str, numbers: dict[str, int], generic: str) -> tuple[pl.Expr,
     sent = pl.col(name)
     unnamed = pl.concat_str(pl.lit(generic), sent.cast(pl.String))
     by_number = sent.replace_strict(names, default=unnamed, return_dtype=pl.String())
-    text = pl.coalesce(f"{name}_name", by_number)
-    meant = text.replace_strict(
+    named = pl.coalesce(f"{name}_name", by_number)
+    meant = named.replace_strict(
         numbers,
-        default=text.str.extract(rf"^{generic}([0-9]{{1,5}})$").cast(pl.Int64),
+        default=named.str.extract(rf"^{generic}([0-9]{{1,5}})$").cast(pl.Int64),
         return_dtype=pl.Int64(),
     )
-    return text.alias(name), pl.when(sent.ne_missing(meant)).then(sent).alias(f"{name}_number")
+    return named.alias(name), pl.when(sent.ne_missing(meant)).then(sent).alias(f"{name}_number")
 
 
 _STEPS = (

@@ -122,7 +122,7 @@ class DailyTable:
             .group_by(names)
             .agg(weight.alias("weight"))
             .sort(["weight", *names], descending=[True] + [False] * len(names), nulls_last=True)
-            .head(self.most)
+            .head(self.most or 0)
             .select(*names, pl.lit(True).alias("is kept"))
         )
         kept = pl.when(pl.col("is kept")).then(pl.col(names))

@@ -21,7 +21,6 @@ from stingar_dagster.capture.records import Records, epoch_us
 from stingar_dagster.cleaning.clean import Cleaner, Rules, with_published_columns
 from stingar_dagster.cleaning.exact import (
     MAX_DEPTH,
-    ORIGINAL_BODY,
     ExactDecoder,
     ExactRow,
     depth_exceeds,
@@ -29,6 +28,7 @@ from stingar_dagster.cleaning.exact import (
 )
 from stingar_dagster.cleaning.reasons import Reason, Rejected
 from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams.formats import ORIGINAL_BODY
 from stingar_dagster.streams.stream import Field, FieldKind
 
 HOUR = datetime(2022, 5, 19, 17, tzinfo=UTC)

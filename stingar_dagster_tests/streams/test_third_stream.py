@@ -86,8 +86,11 @@ def test_its_schema_is_published_for_readers(landed: Site) -> None:
 
 def test_its_events_are_found_by_source_and_by_condition(landed: Site) -> None:
     lake = landed.pipeline().lake
-    for words in ({"src_ip": "203.0.113.9"}, {"where": "failed AND status = 401"}):
-        query = Query(NOON - HOUR, NOON + HOUR, **words, source_column="client_ip")
+    since, until = NOON - HOUR, NOON + HOUR
+    for query in (
+        Query(since, until, src_ip="203.0.113.9", source_column="client_ip"),
+        Query(since, until, where="failed AND status = 401"),
+    ):
         found = [hour.events for hour in search(lake, query, ["client_ip", "path"])]
         assert [row for frame in found for row in frame.rows()] == [("203.0.113.9", "/login")] * 2
 
