@@ -9,6 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from stingar_dagster import lake
+from stingar_dagster.errors import UsageError
+from stingar_dagster.lake.reader.profile import profile
 from stingar_dagster.packing import BLOCK_BYTES, bodies_of, lines_in
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.samples.dns import TUNNEL, dns_traffic
@@ -120,6 +123,16 @@ def test_a_name_that_no_day_before_had_is_told_in_the_report(tmp_path: Path) -> 
     new = report.split("<h2>New on this day</h2>")[1].split("</section>")[0]
     assert "new.example" in new
     assert "old.example" not in new
+
+
+def test_events_are_found_by_client_and_a_page_of_attacks_is_refused(done: Site) -> None:
+    found = lake.events(
+        "2026-11-03", "2026-11-04", network="2001:db8:c::/48", url=done.lake, stream="dns"
+    ).collect()
+    asked = [event for event in done.events() if event["client_ip"].startswith("2001:db8:c::")]
+    assert len(found) == len(asked) > 0
+    with pytest.raises(UsageError, match="the stream dns has no table"):
+        profile(done.pipeline().lake, "192.0.2.1")
 
 
 # ------------------------------------------------------------------ files
