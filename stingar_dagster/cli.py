@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 _STREAM: Final = "stingar"
-_TABLE_COLUMNS: Final = (
-    "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
-)  # fmt: skip
 _ORIGIN_COLUMNS: Final = ("src_country", "src_asn", "src_as_org")
 _WIDEST: Final = 4000
 """Wider than any row: what goes into a file or a pipe is not cut to a terminal's width."""
@@ -43,6 +40,11 @@ _LIST_COLUMNS: Final = ("event_id", "reason", "detail", "capture")
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+STREAM_OPTION: Final = click.option(
+    "--stream", "of_stream", metavar="NAME", help="Kind of log, such as stingar or dns."
+)
 
 
 class _OneLineErrors(click.Group):
@@ -137,38 +139,47 @@ def analysts(host: str, port: int) -> None:
 @main.command()
 @click.option("--since", type=HOUR_OPTION, help="First landed hour.")
 @click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
-def run(since: datetime | None, until: datetime | None) -> None:
-    """Process everything landed and not yet published, without the UI.
+@STREAM_OPTION
+def run(since: datetime | None, until: datetime | None, of_stream: str | None) -> None:
+    """Process everything landed and not yet published, without the UI; of every stream.
 
     Runs are recorded on the same Dagster instance as the UI's.
     """
     from stingar_dagster.outstanding import Outstanding
 
     _check_range(since, until)
-    work = Outstanding(_with_landing(), since, until)
-    if not work:
+    works = [
+        work
+        for name in _streams(of_stream)
+        if (work := Outstanding(_with_landing(name), since, until))
+    ]
+    if not works:
         click.echo("Everything is up to date.")
         return
 
     from stingar_dagster import runner  # Dagster takes seconds to import
     from stingar_dagster.instance import open_instance
 
+    outcomes = []
     with open_instance() as instance, _bars() as bars:
-        tasks: dict[str, Any] = {}
+        for work in works:
+            tasks: dict[str, Any] = {}
 
-        def progress(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done)
+            def progress(step: str, done: int, total: int, tasks: dict[str, Any] = tasks) -> None:
+                if step not in tasks:
+                    tasks[step] = bars.add_task(step, total=total)
+                bars.update(tasks[step], completed=done)
 
-        outcome = runner.run(work, instance, progress)
-    for failure in outcome.failures:
+            outcomes.append(runner.run(work, instance, progress))
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    for failure in failures:
         click.echo(f"stingar: {visible(failure)}", err=True)
-    click.echo(
-        f"{outcome.landed:,} landed hours, {outcome.published:,} event hours and "
-        f"{outcome.rolled:,} days are done."
+    landed, published, rolled = (
+        sum(getattr(outcome, name) for outcome in outcomes)
+        for name in ("landed", "published", "rolled")
     )
-    sys.exit(1 if outcome.failures else 0)
+    click.echo(f"{landed:,} landed hours, {published:,} event hours and {rolled:,} days are done.")
+    sys.exit(1 if failures else 0)
 
 
 @main.command()
@@ -182,7 +193,8 @@ def land(
 ) -> None:
     """Pack log lines as Capture files in landing, as Event Hubs Capture would.
 
-    FILES are plain or .gz, one event a line; without any, standard input is read. Sequence
+    FILES are plain or .gz, one event a line; without any, standard input is read. Lines below a
+    header that says how to read them are packed in blocks, each with the header in front. Sequence
     numbers go on from what is in landing.
     """
     from stingar_dagster import packing
@@ -191,7 +203,7 @@ def land(
     from stingar_dagster.lake import backlog
 
     settings = load_settings()
-    pipeline = _pipeline()
+    pipeline = _pipeline(_stream_of(hub))
     for name, text in (("--namespace", namespace), ("--hub", hub)):
         if not can_be_named(text):
             raise UsageError(f"{name} {text!r} can't be part of a capture's name")
@@ -215,10 +227,13 @@ def land(
     with packer.exclusive(), _bars() as bars:
         task = bars.add_task("lines", total=None)
         try:
-            for batch in packing.batches(_lines(files)):
+            marks = tuple(
+                item.header_mark.encode() for item in pipeline.stream.formats if item.header_mark
+            )
+            for batch in packing.batches(_bodies(files, marks)):
                 early += count_before(batch, pipeline.stream, settings.start)
                 captures += len(packer.pack(batch, received or datetime.now(UTC)))
-                lines += len(batch)
+                lines += sum(packing.lines_in(body, marks) for body in batch)
                 bars.update(task, completed=lines)
         except UsageError as error:
             raise UsageError(f"{error}; {lines:,} lines before it are landed") from error
@@ -364,28 +379,32 @@ class _CaptureReport:
     "--wait", default=0, show_default=True, help="Seconds to wait for runs that are under way."
 )
 @click.option("--again", is_flag=True, help="Also do every step again, in memory; compare bytes.")
+@STREAM_OPTION
 def verify(
-    since: datetime | None, until: datetime | None, as_json: bool, wait: int, again: bool
-) -> None:
+    since: datetime | None, until: datetime | None, as_json: bool, wait: int, again: bool,
+    of_stream: str | None,
+) -> None:  # fmt: skip
     """Read the captures again and prove that every event came out exactly once.
 
     For each landed hour and partition: captured = cleaned + quarantined + duplicates; no identity
-    twice, no sequence gap unexplained, daily tables equal to a recount. Exit code 1 if not.
+    twice, no sequence gap unexplained, daily tables equal to a recount. Of every stream; exit code
+    1 if not.
     """
     from stingar_dagster import verify as proving
 
     _check_range(since, until)
-    pipeline = _with_landing()
+    proof = proving.Proof()
     with _bars() as bars:
-        task = bars.add_task("landed hours", total=None)
-        proof = proving.verify(
-            pipeline,
-            since,
-            until,
-            lambda done, total: bars.update(task, completed=done, total=total),
-            wait,
-            again,
-        )
+        for name in _streams(of_stream):
+            task = bars.add_task(f"landed hours of {name}", total=None)
+            proof += proving.verify(
+                _with_landing(name),
+                since,
+                until,
+                lambda done, total, task=task: bars.update(task, completed=done, total=total),  # type: ignore[misc]
+                wait,
+                again,
+            )
     totals = {
         name: proof.total(name) for name in ("captured", "cleaned", "quarantined", "duplicates")
     }
@@ -421,7 +440,7 @@ def verify(
     type=TIME_OPTION,
     help="Moment to stop before; default: the end of the last published hour.",
 )
-@click.option("--src-ip", help="Source address, IPv4 or IPv6.")
+@click.option("--src-ip", help="Source address, or client's, IPv4 or IPv6.")
 @click.option("--network", help="Source addresses of a network, such as 203.0.113.0/24.")
 @click.option(
     "--dest-port",
@@ -445,6 +464,7 @@ def verify(
     is_flag=True,
     help="Add country and network operator of the source, by the MMDB files of STINGAR_GEO.",
 )
+@STREAM_OPTION
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table",
@@ -454,9 +474,9 @@ def events(
     since: datetime | None, until: datetime | None, src_ip: str | None, network: str | None,
     dest_port: tuple[int, ...], sensor: tuple[str, ...], app: tuple[str, ...],
     kind: tuple[str, ...], username: str | None, password: str | None, text: str | None,
-    where: str | None, enrich: bool, limit: int | None, form: str,
+    where: str | None, enrich: bool, of_stream: str | None, limit: int | None, form: str,
 ) -> None:  # fmt: skip
-    """Search published events, by time.
+    """Search published events, by time: those of honeypots, or with --stream of another log.
 
     Every option that is given must hold. Options but --where pass over what can't match, without
     reading or parsing it.
@@ -468,31 +488,33 @@ def events(
     from stingar_dagster.lake.reader.hours import last_day
     from stingar_dagster.lake.reader.query import SOURCE, Query
     from stingar_dagster.lake.reader.search import search
-    from stingar_dagster.streams.stingar import EVENT_KINDS
 
     _check_range(since, until)
-    for unknown in sorted(set(kind) - set(EVENT_KINDS)):
+    lake = _pipeline(of_stream or _STREAM).lake
+    source = lake.stream.source or SOURCE
+    known = {column.name: column.values for column in lake.stream.columns}.get("event_kind", ())
+    for unknown in sorted(set(kind) - set(known)) if known else ():
         click.echo(
             f"stingar: --kind {visible(unknown, 60)!r} is no kind of event; there are "
-            f"{', '.join(EVENT_KINDS)}",
+            f"{', '.join(known)}",
             err=True,
         )
-    known = origins.wanted(load_settings().geo) if enrich else None
-    lake = _pipeline().lake
+    databases = origins.wanted(load_settings().geo) if enrich else None
     bounds = (since, until) if since and until else last_day(lake, since, until)
     if bounds is None:
         raise UsageError(f"nothing is published in STINGAR_LAKE={lake.store.url} yet")
     query = Query(
-        *bounds, src_ip, network, dest_port, sensor, app, kind, username, password, text, where
-    )
-    columns = list(_TABLE_COLUMNS if form == "table" else lake.stream.schema)
+        *bounds, src_ip, network, dest_port, sensor, app, kind, username, password, text, where,
+        source,
+    )  # fmt: skip
+    columns = list((lake.stream.shown if form == "table" else ()) or lake.stream.schema)
     write: Any = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
     found = search(lake, query, columns)
     shown = list(columns)
-    if known is not None:
+    if databases is not None:
         # A table has no room for the databases' names.
         added = _ORIGIN_COLUMNS if form == "table" else tuple(origins.SCHEMA)
-        behind = shown.index(SOURCE) + 1 if form == "table" else len(shown)
+        behind = shown.index(source) + 1 if form == "table" else len(shown)
         shown[behind:behind] = added
 
     def matches() -> Iterator["pl.DataFrame"]:
@@ -503,7 +525,9 @@ def events(
                 bars.update(task, completed=hour.done, total=hour.total)
                 events = hour.events if limit is None else hour.events.head(limit - count)
                 count += len(events)
-                yield events if known is None else known.enriched(events).select(shown)
+                if databases is not None:
+                    events = databases.enriched(events, source).select(shown)
+                yield events
                 if count == limit:
                     return
 
@@ -557,7 +581,8 @@ def ip(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path),
     help="File to write; default: stingar-DAY.html here. A dash: standard output.",
 )  # fmt: skip
-def report(day: datetime, output: Path | None) -> None:
+@STREAM_OPTION
+def report(day: datetime, output: Path | None, of_stream: str | None) -> None:
     """Write a day's report: one HTML file that needs nothing else.
 
     DAY is a UTC date such as 2022-05-19. The report is made from what is published now; the lake
@@ -568,12 +593,13 @@ def report(day: datetime, output: Path | None) -> None:
 
     if day != day.replace(hour=0, minute=0, second=0, microsecond=0):
         raise UsageError(f"{day:%Y-%m-%dT%H:%M} is not a day; write it like 2022-05-19")
-    facts = day_facts(_pipeline().lake, day)
+    of_stream = of_stream or _STREAM
+    facts = day_facts(_pipeline(of_stream).lake, day)
     html = page(facts)
     if str(output) == "-":
         sys.stdout.buffer.write(html)
         return
-    output = output or Path(f"{_STREAM}-{day:%Y-%m-%d}.html")
+    output = output or Path(f"{of_stream}-{day:%Y-%m-%d}.html")
     output.write_bytes(html)
     if not facts.trust.captures and not facts.trust.published:
         click.echo(f"stingar: nothing is published of {day:%Y-%m-%d}", err=True)
@@ -634,22 +660,29 @@ def quarantine_replay(since: datetime | None, until: datetime | None) -> None:
     from stingar_dagster.instance import open_instance
 
     _check_range(since, until)
-    pipeline = _with_landing()
+    pipelines = [_with_landing(name) for name in _streams(None)]
     with open_instance() as instance, _bars() as bars:
         task = bars.add_task("landed hours", total=None)
-        outcome = runner.replay(
-            pipeline,
-            instance,
-            since,
-            until,
-            lambda step, done, total: bars.update(
-                task, description=step, completed=done, total=total
-            ),
-        )
-    for failure in outcome.failures:
+        outcomes = [
+            runner.replay(
+                pipeline,
+                instance,
+                since,
+                until,
+                lambda step, done, total: bars.update(
+                    task, description=step, completed=done, total=total
+                ),
+            )
+            for pipeline in pipelines
+        ]
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    for failure in failures:
         click.echo(f"stingar: {visible(failure)}", err=True)
-    click.echo(f"{outcome.before:,} were in quarantine, {outcome.after:,} are now.")
-    sys.exit(1 if outcome.failures else 0)
+    before, after = (
+        sum(getattr(outcome, name) for outcome in outcomes) for name in ("before", "after")
+    )
+    click.echo(f"{before:,} were in quarantine, {after:,} are now.")
+    sys.exit(1 if failures else 0)
 
 
 @main.command("alert-test")
@@ -683,18 +716,36 @@ def alert_test() -> None:
 # ---------------------------------------------------------------------------- helpers
 
 
-def _pipeline() -> Any:
+def _streams(name: str | None) -> list[str]:
+    """The stream that was asked for, or every one."""
+    from stingar_dagster.streams import STREAMS
+
+    return list(STREAMS) if name is None else [name]
+
+
+def _stream_of(hub: str) -> str:
+    """The stream whose events an Event Hub carries."""
+    from stingar_dagster.streams import STREAMS
+
+    carrying = (stream.name for stream in STREAMS.values() if stream.carries(hub))
+    return next(carrying, _STREAM)
+
+
+def _pipeline(stream: str = _STREAM) -> Any:
     from stingar_dagster.pipeline import Pipeline
     from stingar_dagster.streams import STREAMS
 
-    return Pipeline(load_settings(), STREAMS[_STREAM])
+    if stream not in STREAMS:
+        known = ", ".join(STREAMS)
+        raise UsageError(f"--stream {visible(stream, 60)!r} is none; there are {known}")
+    return Pipeline(load_settings(), STREAMS[stream])
 
 
-def _with_landing() -> Any:
+def _with_landing(stream: str = _STREAM) -> Any:
     """The pipeline, once landing is there: a mistyped folder must not pass for no traffic."""
     from stingar_dagster.storage.local import LocalStore
 
-    pipeline = _pipeline()
+    pipeline = _pipeline(stream)
     store = pipeline.landing.store
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise UsageError(
@@ -722,17 +773,23 @@ def _bars() -> Progress:
     )
 
 
-def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
-    """The lines of files, or of standard input; blank ones are left out."""
+def _bodies(files: tuple[Path, ...], header_marks: tuple[bytes, ...]) -> Iterator[bytes]:
+    """What the lines of files, or of standard input, are sent as; blank ones are left out."""
+    from stingar_dagster.packing import bodies_of
+
     for name in files or (None,):
-        try:
-            with _open(name) as stream:
-                for line in stream:
-                    text = line.rstrip(b"\r\n")
-                    if text.strip():
-                        yield text
-        except (OSError, EOFError, zlib.error) as error:
-            raise UsageError(f"{name or 'standard input'} can't be read: {error}") from error
+        yield from bodies_of(_lines(name), header_marks)
+
+
+def _lines(name: Path | None) -> Iterator[bytes]:
+    try:
+        with _open(name) as stream:
+            for line in stream:
+                text = line.rstrip(b"\r\n")
+                if text.strip():
+                    yield text
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{name or 'standard input'} can't be read: {error}") from error
 
 
 def _open(path: Path | None) -> IO[bytes]:
@@ -745,9 +802,10 @@ def _quarantined(since: datetime | None, until: datetime | None) -> Iterator[Any
     from stingar_dagster.lake import backlog
     from stingar_dagster.lake.quarantine import read_quarantine
 
-    lake = _pipeline().lake
-    for hour in backlog.landed_hours(lake, since, until):
-        yield from read_quarantine(lake, hour)
+    for name in _streams(None):
+        lake = _pipeline(name).lake
+        for hour in backlog.landed_hours(lake, since, until):
+            yield from read_quarantine(lake, hour)
 
 
 def _write_table(found: Iterator["pl.DataFrame"], columns: list[str]) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,9 +18,10 @@ from stingar_dagster.instance import open_instance
 from stingar_dagster.lake import backlog
 from stingar_dagster.packing import Hub, Packer, refuse_captured
 from stingar_dagster.pipeline import Pipeline
-from stingar_dagster.samples.traffic import traffic
+from stingar_dagster.samples.dns import dns_traffic
+from stingar_dagster.samples.traffic import Sample, traffic
 from stingar_dagster.settings import Settings
-from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams import DNS, STINGAR, Stream
 
 WINDOW: Final = timedelta(seconds=30)
 """How often captures land; Event Hubs' shortest window is 60 seconds."""
@@ -30,9 +32,25 @@ EARLIEST_STAMP: Final = timedelta(days=4)
 """Sample events arrive up to two days after their stamp."""
 _STOP_SECONDS: Final = 20.0
 _EVENTS_PER_HOUR: Final = 1500.0
+_QUERIES_PER_HOUR: Final = 600.0
+"""Little, beside a real network's: the demo shows, it does not measure."""
 _HISTORY_WINDOW: Final = timedelta(minutes=15)
 _A_MOMENT: Final = timedelta(seconds=1)
 """Before its window ends, all of it has been received: nothing arrives before it is logged."""
+
+
+Traffic = Callable[[datetime, datetime, int], Iterator[Sample]]
+"""What arrives in a range, for a seed."""
+
+
+def honeypots(start: datetime, end: datetime, seed: int) -> Iterator[Sample]:
+    """Events of honeypots."""
+    return traffic(start, end, events_per_hour=_EVENTS_PER_HOUR, seed=seed)
+
+
+def resolvers(start: datetime, end: datetime, seed: int) -> Iterator[Sample]:
+    """Queries of a campus network."""
+    return dns_traffic(start, end, events_per_hour=_QUERIES_PER_HOUR, seed=seed)
 
 
 def history_start(now: datetime) -> datetime:
@@ -41,12 +59,12 @@ def history_start(now: datetime) -> datetime:
     return midnight - timedelta(days=HISTORY_DAYS)
 
 
-def land_history(packer: Packer, until: datetime, seed: int) -> int:
+def land_history(packer: Packer, until: datetime, seed: int, arriving: Traffic = honeypots) -> int:
     """Land past traffic in quarter-hour captures; returns how many events."""
     start = history_start(until)
     events, window = 0, start + _HISTORY_WINDOW
     bodies: list[bytes] = []
-    for sample in traffic(start, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed):
+    for sample in arriving(start, until, seed):
         while sample.arrived >= window:
             packer.pack(bodies, window - _A_MOMENT)
             bodies, window = [], window + _HISTORY_WINDOW
@@ -56,12 +74,15 @@ def land_history(packer: Packer, until: datetime, seed: int) -> int:
     return events
 
 
-def keep_landing(packer: Packer, since: datetime, seed: int, stop: threading.Event) -> None:
+def keep_landing(
+    packers: Sequence[tuple[Packer, Traffic]], since: datetime, seed: int, stop: threading.Event
+) -> None:
     """Land a window of traffic again and again until told to stop."""
     while not stop.wait(max(0.0, (since + WINDOW - datetime.now(UTC)).total_seconds())):
         until = since + WINDOW
-        window = traffic(since, until, events_per_hour=_EVENTS_PER_HOUR, seed=seed)
-        packer.pack([sample.body for sample in window], until - _A_MOMENT)
+        for packer, arriving in packers:
+            bodies = [sample.body for sample in arriving(since, until, seed)]
+            packer.pack(bodies, until - _A_MOMENT)
         since = until
 
 
@@ -74,26 +95,27 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
     """
     with open_instance():
         pass  # what is wrong with it is better told here than by Dagster's processes
-    pipeline = Pipeline(settings, STINGAR)
-    hub = Hub("demo", "stingar", 4)
-    refuse_captured(pipeline.lake, hub)
-    packer = Packer(
-        pipeline.landing,
-        hub,
-        lambda: backlog.lines_of_hub(pipeline.lake, hub.namespace, hub.event_hub),
-    )
+    packers = [
+        (_packer(settings, STINGAR, Hub("demo", "stingar", 4)), honeypots),
+        (_packer(settings, DNS, Hub("demo", "dns", 1)), resolvers),
+    ]
     stop = threading.Event()
-    with packer.exclusive():
+    # One lock for the folder: sequence numbers of both must not fork.
+    with packers[0][0].exclusive():
+        packers[1][0].resume()
         now = datetime.now(UTC)
-        if packer.is_new:
-            count = land_history(packer, now, seed=7)
+        count = sum(
+            land_history(packer, now, 7, arriving) for packer, arriving in packers if packer.is_new
+        )
+        if count:
             print(f"Landed {count:,} sample events since {history_start(now):%Y-%m-%d %H:%M} UTC.")
         if not paused:
             threading.Thread(
                 target=keep_landing,
-                args=(packer, now, random.randrange(2**31), stop),
+                args=(packers, now, random.randrange(2**31), stop),
                 daemon=True,
             ).start()
+        packer = packers[0][0]
         first = packer.landing.first_hour(settings.start) or now
         # Partitions of the years before would hide the few that the demo has.
         os.environ.setdefault("STINGAR_START", f"{first - EARLIEST_STAMP:%Y-%m-%d}")
@@ -102,6 +124,16 @@ def run(settings: Settings, host: str, port: int, paused: bool) -> int:
             return serve(host, port)
         finally:
             stop.set()
+
+
+def _packer(settings: Settings, stream: Stream, hub: Hub) -> Packer:
+    pipeline = Pipeline(settings, stream)
+    refuse_captured(pipeline.lake, hub)
+    return Packer(
+        pipeline.landing,
+        hub,
+        lambda: backlog.lines_of_hub(pipeline.lake, hub.namespace, hub.event_hub),
+    )
 
 
 def serve(host: str, port: int) -> int:

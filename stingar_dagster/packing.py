@@ -23,6 +23,11 @@ CAPTURE_BYTES = 32 * 1024 * 1024
 """A capture is closed at about so many bytes of bodies, as Capture's size window does."""
 
 
+BLOCK_BYTES = 64 * 1024
+"""Of lines below a header in one body: the header is little beside them, and the body far from
+what is too large."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hub:
     """Where the captures claim to come from."""
@@ -77,7 +82,7 @@ class Packer:
             UsageError: another one is at work.
         """
         with _lock(self.landing):
-            self._resume()
+            self.resume()
             yield
 
     def pack(self, bodies: Sequence[bytes], received: datetime) -> list[str]:
@@ -122,8 +127,9 @@ class Packer:
         self._last_start[partition] = start
         return path
 
-    def _resume(self) -> None:
-        """Find each partition's last capture and its last sequence number."""
+    def resume(self) -> None:
+        """Find each partition's last capture and its last sequence number; for one who holds the
+        folder already."""
         found = positions(
             self.landing,
             self._hub.namespace,
@@ -172,6 +178,44 @@ def _lock(landing: Landing) -> Iterator[None]:
                 "wait for it, or choose another STINGAR_LANDING"
             ) from None
         yield
+
+
+def bodies_of(lines: Iterable[bytes], header_marks: tuple[bytes, ...]) -> Iterator[bytes]:
+    """The bodies that a file's lines are sent as: each line by itself, unless a header says how
+    lines are to be read; it stands in front of every block of those below it.
+
+    Args:
+        lines: of one file, in order, without their ends.
+        header_marks: how lines of headers begin.
+    """
+    header: list[bytes] = []
+    block: list[bytes] = []
+    pending: list[bytes] = []  # a header, or what ends the file
+    size = 0
+    for line in lines:
+        if header_marks and line.startswith(header_marks):
+            pending.append(line)
+            continue
+        if pending:
+            if block:
+                yield b"\n".join([*header, *block])
+            header, block, pending, size = pending, [], [], 0
+        if not header:
+            yield line
+            continue
+        if block and size + len(line) > BLOCK_BYTES:
+            yield b"\n".join([*header, *block])
+            block, size = [], 0
+        block.append(line)
+        size += len(line) + 1
+    if block or pending:
+        yield b"\n".join([*(header if block else []), *block, *pending])
+
+
+def lines_in(body: bytes, header_marks: tuple[bytes, ...]) -> int:
+    """How many lines stand in a body of `bodies_of`, headers left out."""
+    lines = body.split(b"\n")
+    return sum(not (header_marks and line.startswith(header_marks)) for line in lines)
 
 
 def batches(bodies: Iterable[bytes], count: int = 50_000) -> Iterator[list[bytes]]:

@@ -34,10 +34,6 @@ PREVIEW_ROWS: Final = 5
 """Few: Dagster keeps them twice with each materialization, and their columns with them."""
 _PREVIEW_BYTES: Final = 1 << 20
 """Of an object's lines so much is inflated for a look."""
-_HOUR_COLUMNS: Final[tuple[str, ...]] = (
-    "@timestamp", "sensor", "src_ip", "dest_port", "event_kind", "username", "password", "command",
-    "app",
-)  # fmt: skip
 _QUARANTINE_COLUMNS: Final[tuple[str, ...]] = (
     "reason",
     "detail",
@@ -113,7 +109,7 @@ def of_event_hour(lake: Lake, hour: datetime, record: Record, *, with_rows: bool
             small = pictures.read_small(lake, path, held.size)
             data = first_lines_in(name, small, _PREVIEW_BYTES)
     declared = lake.stream.schema
-    schema = {name: declared[name] for name in _HOUR_COLUMNS if name in declared}
+    schema = {name: declared[name] for name in lake.stream.shown or declared}
     rows = pictures.first_rows(data, schema, PREVIEW_ROWS)
     types = {name: duckdb_type(dtype) for name, dtype in schema.items()}
     return {**numbers, **drawn(svgs), **preview(rows, list(schema), types)}

@@ -5,18 +5,20 @@ function of the records, the stream and the rules. Not here: decoding of bodies 
 duplicates, hours and files (`lake`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from stingar_dagster.capture.records import NO_TIME, Records
 from stingar_dagster.cleaning.columns import list_column
-from stingar_dagster.cleaning.exact import ExactDecoder, ExactRow, json_object
+from stingar_dagster.cleaning.exact import json_object
 from stingar_dagster.cleaning.gate import Gate, Rows
+from stingar_dagster.cleaning.lines import LineReader
 from stingar_dagster.cleaning.reasons import Rejected
 from stingar_dagster.cleaning.times import USUAL, parse_column
 from stingar_dagster.streams.expressions import iso_time
@@ -28,6 +30,12 @@ not grow with a capture."""
 
 _AHEAD_US: Final = 24 * 3_600_000_000
 """An event's own time may lie so far after it was received; clocks are wrong, not events."""
+
+
+_SLICE_BYTES: Final = 32 * 1024 * 1024
+"""Bodies may hold many events."""
+
+_ANY_LENGTH: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +72,60 @@ class Cleaner:
     def __init__(self, stream: Stream, rules: Rules) -> None:
         self.stream = stream
         self.rules = rules
-        self.gate = Gate(stream, rules.max_body_bytes)
+        # Lines are looked at as they were sent, and objects made of them may be longer.
+        longest = _ANY_LENGTH if stream.formats else rules.max_body_bytes
+        self.gate = Gate(stream, longest)
+        self._reader = LineReader(stream.formats, rules.max_body_bytes) if stream.formats else None
 
     def clean(self, records: Records, landed_hour: datetime) -> Cleaned:
         """Clean the records of captures of one landed hour."""
         parts = [
-            self._clean_slice(records, start, landed_hour)
-            for start in range(0, max(len(records), 1), _SLICE)
+            self._clean_slice(records, start, stop, landed_hour) for start, stop in _slices(records)
         ]
         return Cleaned(
             pl.concat([part.events for part in parts]),
             [item for part in parts for item in part.rejected],
         )
 
-    def _clean_slice(self, records: Records, start: int, landed_hour: datetime) -> Cleaned:
-        rows = records.slice(start, start + _SLICE)
-        cleaned = self.clean_rows(self.gate.decode(rows), rows, landed_hour)
+    def _clean_slice(
+        self, records: Records, start: int, stop: int, landed_hour: datetime
+    ) -> Cleaned:
+        rows = records.slice(start, stop)
+        cleaned = self.clean_rows(self.decode(rows), rows, landed_hour)
         if start == 0:
             return cleaned
         return Cleaned(
             cleaned.events.with_columns(pl.col("record") + start),
             [replace(item, record=item.record + start) for item in cleaned.rejected],
         )
+
+    def decode(self, records: Records, *, exactly: bool = False) -> Rows:
+        """The events of a batch's bodies.
+
+        Args:
+            records: any.
+            exactly: take the exact way with every body; it comes to the same.
+        """
+        decode = self.gate.decode_exactly if exactly else self.gate.decode
+        if self._reader is None:
+            return decode(records)
+        translated = self._reader.read(records)
+        rows = decode(translated.records)
+        sub = translated.sub[rows.record]
+        rows.sub = np.where(sub < 0, rows.sub, sub)
+        first = len(translated.record) - len(translated.lines)
+        rows.rejected = [
+            replace(
+                item,
+                record=int(translated.record[item.record]),
+                sub=item.sub if item.record < first else int(translated.sub[item.record]),
+                body=item.body if item.record < first else translated.lines[item.record - first],
+            )
+            for item in rows.rejected
+        ]
+        rows.record = translated.record[rows.record]
+        rows.rejected += translated.rejected
+        return rows
 
     def clean_rows(self, rows: Rows, records: Records, landed_hour: datetime) -> Cleaned:
         """The column work on decoded rows."""
@@ -153,6 +193,20 @@ class Cleaner:
         return timed.drop([series.name for series in own], "own", "chosen").with_columns(extra)
 
 
+def _slices(records: Records) -> Iterator[tuple[int, int]]:
+    """Where to cut a batch; at least one slice."""
+    end = np.cumsum(np.maximum(records.body_length, 0))
+    start = 0
+    while True:
+        before = int(end[start - 1]) if start else 0
+        fits = int(np.searchsorted(end, before + _SLICE_BYTES, side="right"))
+        stop = min(start + _SLICE, max(fits, start + 1))
+        yield start, stop
+        if stop >= len(records):
+            return
+        start = stop
+
+
 def _extra(
     chosen: pl.Series, texts: dict[str, pl.Series], exact: dict[str, pl.Series], rows: Rows
 ) -> pl.Series:
@@ -163,11 +217,18 @@ def _extra(
         members = [json_object(kept)[1:-1] for kept in rows.extra.values()]
         # `scatter` changes the column it is called on.
         pieces.append(nothing.clone().scatter(list(rows.extra), members).alias("kept"))
+    numbers = rows.number_times
+    for name, at in numbers.items():
+        key = msgspec.json.encode(name).decode()
+        sent = key + ":" + texts[name].gather(at)
+        pieces.append(nothing.clone().scatter(at, sent).alias(f"{name} as number"))
     for place, (name, text) in enumerate(texts.items()):
         kept = text.is_not_null() & ~((chosen == place) & exact[name])
         odd = [index for index, names in rows.odd_times.items() if name in names]
         if odd:
             kept = kept.scatter(odd, False)
+        if name in numbers:
+            kept = kept.scatter(numbers[name], False)
         if kept.any():
             key = msgspec.json.encode(name).decode()
             quoted = key + ":" + _json_texts(text.filter(kept))
@@ -198,17 +259,20 @@ def _microseconds(time: datetime) -> int:
 
 
 def count_before(bodies: Iterable[bytes], stream: Stream, start: datetime) -> int:
-    """How many bodies bear a time of their own that lies before `start`."""
-    exact = ExactDecoder(stream, max_body_bytes=2**63)
-    times = [
-        text
-        for body in bodies
-        for _, event in exact.decode(body)
-        if isinstance(event, ExactRow)
-        for text in event.times.values()
-    ]
-    parsed = parse_column(pl.Series(times, dtype=pl.String)).us
-    return int((parsed < _microseconds(start)).sum())
+    """How many events in bodies bear a time of their own that lies before `start`."""
+    listed = list(bodies)
+    length = np.array([len(body) for body in listed], dtype=np.int64)
+    records = Records(
+        b"".join(listed),
+        np.zeros(len(listed), np.int32),
+        np.zeros(len(listed), np.int64),
+        np.full(len(listed), NO_TIME),
+        np.cumsum(length) - length,
+        length,
+    )
+    rows = Cleaner(stream, Rules(start, _ANY_LENGTH)).decode(records)
+    times = [parse_column(rows.values[name]).us for name in stream.time_fields]
+    return sum(int((us < _microseconds(start)).sum()) for us in times)
 
 
 def with_published_columns(events: pl.DataFrame, stream: Stream) -> pl.DataFrame:

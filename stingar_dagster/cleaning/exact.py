@@ -9,18 +9,17 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
 
 from stingar_dagster.cleaning.reasons import Reason
+from stingar_dagster.streams.formats import ORIGINAL_BODY
 from stingar_dagster.streams.stream import Field, FieldKind, Stream
 
 MAX_DEPTH: Final = 100
 """Deeper nesting is refused: readers' JSON functions recurse."""
-
-ORIGINAL_BODY: Final = "original_body"
-"""Key in `extra` that keeps a body whose text had to be changed to be decoded."""
 
 ENVELOPE: Final = "records"
 """The one key of a body that holds a list of events, as Azure diagnostics send it."""
@@ -28,10 +27,17 @@ ENVELOPE: Final = "records"
 _LONGEST_KEY: Final = 40
 """Of a key so many characters are quoted."""
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _INT64: Final = range(-(2**63), 2**63)
 _PORTS: Final = range(65536)
 _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
+_MOST_DIGITS: Final = 17
+"""Programs write a float with so many digits at most."""
+_SURE_DIGITS: Final = 15
+"""Every integer of so many digits is a float."""
+_BOOLEANS: Final = {"true": True, "T": True, "false": False, "F": False}
 # Possessive, and a string without an end counts as one: anything else is quadratic on such text.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
@@ -92,7 +98,7 @@ class ExactDecoder:
         if refused is not None:
             return [(-1, refused)]
         assert body is not None
-        text = body.removeprefix(_BOM).strip(b" \t\r\n")
+        text = body.removeprefix(BOM).strip(b" \t\r\n")
         readable = replace_lone_surrogates(text)
         pieces = list(_pieces(readable))
         if len(pieces) == 1 and pieces[0][0] < 0:
@@ -117,7 +123,7 @@ class ExactDecoder:
             body.decode("utf-8")
         except UnicodeDecodeError as error:
             return Refusal(Reason.NOT_UTF8, f"at byte {error.start}", body)
-        if not body.removeprefix(_BOM).strip(b" \t\r\n"):
+        if not body.removeprefix(BOM).strip(b" \t\r\n"):
             return Refusal(Reason.EMPTY_BODY, f"{len(body):,} bytes of blanks", body)
         if depth_exceeds(body, MAX_DEPTH):
             return Refusal(Reason.TOO_DEEP, f"more than {MAX_DEPTH} levels", body)
@@ -374,8 +380,16 @@ def _convert(item: Field, text: str) -> tuple[Any, bool]:
             return _convert_text(item, value, text)
         case FieldKind.INTEGER | FieldKind.PORT:
             return _convert_integer(_PORTS if item.kind is FieldKind.PORT else _INT64, value)
+        case FieldKind.REAL:
+            return _convert_real(value, text)
+        case FieldKind.BOOLEAN:
+            if isinstance(value, str):
+                value = _BOOLEANS.get(value)
+            return (value, False) if isinstance(value, bool) else (None, True)
         case FieldKind.LIST:
             return _convert_list(value)
+        case FieldKind.REALS:
+            return _convert_reals(text)
         case FieldKind.PAIR:
             fits = isinstance(value, list) and len(value) == 2 and _all_strings(value)
             return (value, False) if fits else (None, True)
@@ -399,6 +413,47 @@ def _convert_integer(allowed: range, value: Any) -> tuple[int | None, bool]:
     if isinstance(value, int) and not isinstance(value, bool) and value in allowed:
         return value, False
     return None, True
+
+
+def _convert_real(value: Any, text: str) -> tuple[float | None, bool]:
+    if isinstance(value, str):
+        return real(value) if _DECIMAL.fullmatch(value) else (None, True)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return real(text)
+    return None, True
+
+
+def real(number: str) -> tuple[float | None, bool]:
+    """The float nearest to a number's text, None where it is out of range; and whether the text
+    says more than the float: it has more digits than one can stand for."""
+    value = float(number)
+    if not isfinite(value):
+        return None, True
+    mantissa = number.lstrip("-").lower().partition("e")[0]
+    digits = mantissa.replace(".", "").lstrip("0")
+    if "." not in number:
+        digits = digits.rstrip("0")
+    if not digits.strip("0"):
+        return value, False
+    if len(digits) > _MOST_DIGITS or not value:
+        return value, True
+    is_large = len(digits) > _SURE_DIGITS and number.lstrip("-").isdigit()
+    return value, is_large and value != int(number)
+
+
+def _convert_reals(text: str) -> tuple[list[float] | None, bool]:
+    try:
+        sent = _decode_list(text) if text.startswith("[") else [_decode_raw(text)]
+    except msgspec.DecodeError:
+        return None, True
+    numbers = [bytes(item).decode() for item in sent]
+    if not all(_NUMBER.fullmatch(number) for number in numbers):
+        return None, True
+    read = [real(number) for number in numbers]
+    values = [value for value, _ in read if value is not None]
+    if len(values) < len(read):
+        return None, True
+    return values, any(says_more for _, says_more in read)
 
 
 def _convert_list(value: Any) -> tuple[list[str] | str | None, bool]:

@@ -38,6 +38,8 @@ class Rows:
         raws: a column for each field that holds a list or an object.
         extra: members of `extra`, by position of the event.
         odd_times: time fields that `extra` keeps already, by position of the event.
+        number_times: time fields that were sent as numbers, by positions of events whose `extra`
+            does not have them yet.
         rejected: what is no event.
     """
 
@@ -47,6 +49,7 @@ class Rows:
     raws: dict[str, Interned]
     extra: dict[int, dict[str, str]]
     odd_times: dict[int, set[str]]
+    number_times: dict[str, Int64s]
     rejected: list[Rejected]
 
 
@@ -63,25 +66,43 @@ class Gate:
         self._exact = ExactDecoder(stream, max_body_bytes)
         self._kinds = dict.fromkeys(stream.time_fields, FieldKind.TEXT)
         self._kinds |= {item.name: item.kind for item in stream.fields}
+        self._times = frozenset(stream.time_fields)
+        free = {item.name for item in stream.fields if item.kind is FieldKind.FREE}
+        aliases = {alias: item.name for item in stream.fields for alias in item.aliases}
+        spelled = {
+            alias: name
+            for alias, name in aliases.items()
+            if alias not in self._kinds and name not in free
+        }
         # A body with one of these takes the exact way.
-        special = {alias for item in stream.fields for alias in item.aliases} | set(stream.unwrap)
-        self._keys = Keys((*self._kinds, *sorted((special | {ENVELOPE}) - self._kinds.keys())))
+        special = (aliases.keys() | set(stream.unwrap) | {ENVELOPE}) - self._kinds.keys()
+        names = [*self._kinds, *sorted(special - spelled.keys()), *spelled]
+        self._keys = Keys(names)
+        # A field's own place for each of its spellings; two in one body are a key twice.
+        self._place = np.arange(256, dtype=np.uint8)
+        for alias, name in spelled.items():
+            self._place[names.index(alias)] = names.index(name)
 
     def decode(self, records: Records) -> Rows:
         """Decode every body of a batch. Never raises for what a body holds."""
         length = records.body_length
         bodies = np.flatnonzero((length >= _SHORTEST_BODY) & (length <= self._max_body_bytes))
         start = records.body_start[bodies]
-        members, passes = find_members(records.buffer, start, length[bodies], self._keys)
-        sent = Sent(self._kinds, self._keys, records.buffer, members, passes)
-        return self._rows(sent, bodies[passes], records)
+        return self._rows(*self._found(records, start, length[bodies], bodies), records)
 
     def decode_exactly(self, records: Records) -> Rows:
         """The same, with every body taking the exact way: the gate's slow twin."""
         nothing = np.zeros(0, dtype=np.int64)
-        members, passes = find_members(records.buffer, nothing, nothing, self._keys)
-        sent = Sent(self._kinds, self._keys, records.buffer, members, passes)
-        return self._rows(sent, nothing, records)
+        return self._rows(*self._found(records, nothing, nothing, nothing), records)
+
+    def _found(
+        self, records: Records, start: Int64s, length: Int64s, bodies: Int64s
+    ) -> tuple[Sent, Int64s]:
+        """What was found in bodies, and which of them passed."""
+        members, passes = find_members(records.buffer, start, length, self._keys)
+        members = members._replace(field=self._place.take(members.field))
+        sent = Sent(self._kinds, self._times, self._keys, records.buffer, members, passes)
+        return sent, bodies[passes]
 
     def _rows(self, sent: Sent, passed: Int64s, records: Records) -> Rows:
         """What passed, and after it everything else by the exact way."""
@@ -100,6 +121,8 @@ class Gate:
         extra = self._free_members(raws)
         for row, key, text in sent.undeclared():
             extra.setdefault(row, {})[key] = text
+            if key in self._times:
+                slow.odd_times.setdefault(row, set()).add(key)
         for row, members in slow.extra.items():
             extra[row] = self._free_first(members)
         return Rows(
@@ -109,6 +132,7 @@ class Gate:
             raws,
             extra,
             slow.odd_times,
+            sent.number_times(),
             rejected,
         )
 

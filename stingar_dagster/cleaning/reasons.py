@@ -20,6 +20,9 @@ class Reason(StrEnum):
     TOO_DEEP = "too_deep"
     DUPLICATE_KEY = "duplicate_key"
     NO_EVENTS = "no_events"
+    UNKNOWN_FORMAT = "unknown_format"
+    BAD_LINE = "bad_line"
+    ONLY_HEADER = "only_header"
 
     @property
     def meaning(self) -> str:
@@ -36,6 +39,9 @@ _MEANINGS = {
     Reason.TOO_DEEP: "objects and lists are nested too deep",
     Reason.DUPLICATE_KEY: "a key appears twice, so its value is not known",
     Reason.NO_EVENTS: "the body is a list without events",
+    Reason.UNKNOWN_FORMAT: "the line is of none of the stream's formats",
+    Reason.BAD_LINE: "the line is of a known format, but does not hold what that has",
+    Reason.ONLY_HEADER: "the body is a log file's header without a line below it",
 }
 
 

@@ -20,14 +20,17 @@ from stingar_dagster.cleaning.kinds import (
     NUMBER_KINDS,
     RAW_KINDS,
     are_ports,
+    are_times,
+    booleans,
     fits_raw,
     integers,
     raw_text,
+    reals,
     unescaped,
 )
 from stingar_dagster.cleaning.spans import pick, texts
 from stingar_dagster.cleaning.words import Keys
-from stingar_dagster.streams.stream import FieldKind
+from stingar_dagster.streams.stream import PUBLISHED_TYPE, FieldKind
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -78,6 +81,7 @@ class Sent:
 
     Args:
         kinds: of the declared fields.
+        times: those that may hold the event's own time.
         keys: what members were found by.
         buffer: holds the bodies.
         members: found in them.
@@ -87,6 +91,7 @@ class Sent:
     def __init__(
         self,
         kinds: dict[str, FieldKind],
+        times: Collection[str],
         keys: Keys,
         buffer: bytes,
         members: Members,
@@ -107,7 +112,13 @@ class Sent:
         quoted = is_raw.take(members.field) & (form <= Form.ESCAPED)
         self._texts = texts(buffer, members.start - quoted, members.end + quoted)
         self._unescape(np.flatnonzero((form == Form.ESCAPED) & is_text.take(members.field)))
-        self._drop(np.flatnonzero((form > Form.MISSING) & is_text.take(members.field)))
+        is_time = np.zeros(256, dtype=np.bool_)
+        is_time[: len(names)] = [name in times for name in names]
+        bare = np.flatnonzero((form == Form.BARE) & is_time.take(members.field))
+        self._time_numbers = bare[are_times(pick(self._texts, bare))]
+        unfit = (form > Form.MISSING) & is_text.take(members.field)
+        unfit[self._time_numbers] = False
+        self._drop(np.flatnonzero(unfit))
 
         order = np.argsort(members.field, kind="stable")
         bounds = np.searchsorted(members.field.take(order), np.arange(len(names) + 1)).tolist()
@@ -127,6 +138,7 @@ class Sent:
             if at.size:
                 self._at[name] = at
         self._numbers = self._check_numbers(self._places_of(NUMBER_KINDS))
+        self._numbers |= self._check_others()
         self._raws = self._check_raws(self._places_of(RAW_KINDS))
 
     def _places_of(self, kinds: Collection[FieldKind]) -> dict[str, Int64s]:
@@ -153,6 +165,18 @@ class Sent:
                 fine = fine & are_ports(found[name])
             if not fine.all():
                 self._drop(at[~fine])
+        return found
+
+    def _check_others(self) -> dict[str, pl.Series]:
+        """Reals and booleans."""
+        found: dict[str, pl.Series] = {}
+        for name, at in self._places_of((FieldKind.REAL, FieldKind.BOOLEAN)).items():
+            sent = pick(self._texts, at)
+            if self._kinds[name] is FieldKind.REAL:
+                found[name], fits = reals(sent)
+            else:
+                found[name], fits = booleans(sent, self._members.form[at] == Form.STRING)
+            self._drop(at[~fits])
         return found
 
     def _check_raws(self, fields: dict[str, Int64s]) -> dict[str, _Raw]:
@@ -199,9 +223,34 @@ class Sent:
         """Row, key and JSON text of each member that is not declared, in the order they stand."""
         row = self._members.row.take(self._unknown)
         passes = np.flatnonzero(self._passes[row])
-        place = (np.cumsum(self._passes) - 1)[row[passes]]
-        values = pick(self._texts, self._unknown[passes])
-        return list(zip(place.tolist(), pick(self._keys, passes), values, strict=True))
+        keys = pick(self._keys, passes)
+        at = self._unknown[passes]
+        times = self._time_numbers[self._is_kept_apart()]
+        if times.size:
+            # In the order in which they stand among the others.
+            names = pl.Series([list(self._kinds)[field] for field in self._members.field[times]])
+            at = np.concatenate([at, times])
+            order = np.argsort(at, kind="stable")
+            at, keys = at[order], pick(pl.concat([keys, names]), order)
+        place = (np.cumsum(self._passes) - 1)[self._members.row[at]]
+        return list(zip(place.tolist(), keys, pick(self._texts, at), strict=True))
+
+    def number_times(self) -> dict[str, Int64s]:
+        """By name, the rows in which nothing but this time is kept as it was sent: a number."""
+        rows = self._members.row[self._time_numbers]
+        alone = self._passes[rows] & ~self._is_kept_apart()
+        place = (np.cumsum(self._passes) - 1)[rows[alone]]
+        fields = self._members.field[self._time_numbers[alone]]
+        names = list(self._kinds)
+        return {names[field]: place[fields == field] for field in np.unique(fields).tolist()}
+
+    def _is_kept_apart(self) -> Bools:
+        """Which times that are numbers stand in bodies that have more to be kept, in an order."""
+        rows = self._members.row[self._time_numbers]
+        kept = np.bincount(self._members.row[self._unknown], minlength=len(self._passes))
+        times = np.bincount(rows, minlength=len(self._passes))
+        apart: Bools = self._passes[rows] & ((kept[rows] > 0) | (times[rows] > 1))
+        return apart
 
     def columns(self, slow: Slow) -> tuple[dict[str, pl.Series], dict[str, Interned]]:
         """Columns of what passed and, behind it, of what took the exact way."""
@@ -228,8 +277,9 @@ class Sent:
                 column.add(np.array(slow_rows, np.int64), [*map(raw_text, slow_values)], numbered)
                 continue
             source, index = pool, at
-            if kind in NUMBER_KINDS:
-                source, index = _Pool(self._numbers.get(name, _NO_NUMBERS)), np.arange(len(at))
+            if kind is not FieldKind.TEXT:
+                none = pl.Series([], dtype=PUBLISHED_TYPE[kind])
+                source, index = _Pool(self._numbers.get(name, none)), np.arange(len(at))
             index = index if kept is None else index.take(kept)
             if slow_rows:
                 index = np.concatenate([index, source.add(slow_values)])
@@ -241,7 +291,6 @@ class Sent:
 
 
 _NOWHERE: Final = np.zeros(0, dtype=np.int64)
-_NO_NUMBERS: Final = pl.Series([], dtype=pl.Int64)
 
 
 def _together(fields: dict[str, Int64s]) -> Int64s:

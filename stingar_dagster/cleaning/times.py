@@ -28,6 +28,8 @@ _YEARS: Final = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _MILLISECONDS: Final = "0000-00-00T00:00:00.000Z"
 _DIGITS: Final = [place for place, c in enumerate(_MILLISECONDS) if c == "0"]
 _SEPARATORS: Final = [(place, ord(c)) for place, c in enumerate(_MILLISECONDS) if c != "0"]
+_SECONDS: Final = r"^[0-9]{1,10}(?:\.[0-9]{1,30})?$"
+"""Since the epoch, until the year 2286: of any size it could not be told from milliseconds."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,30}))? ?"
@@ -115,13 +117,26 @@ def _parse(texts: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"text": texts}).select(
         "text", pl.when(us.is_between(*_YEARS)).then(us).alias("us")
     )
-    rest = frame.filter(pl.col("us").is_null() & text.is_not_null())["text"].unique()
+    rest = frame.filter(pl.col("us").is_null() & text.is_not_null())["text"]
+    seconds = rest.filter(rest.str.contains(_SECONDS))
+    if seconds.len():
+        frame = frame.with_columns(pl.coalesce("us", _from_seconds(text)).alias("us"))
+        rest = frame.filter(pl.col("us").is_null() & text.is_not_null())["text"]
+    rest = rest.unique()
     if not rest.len():
         return frame["us"]
     parsed = pl.Series([parse_time(value) for value in rest], dtype=pl.Int64)
     by_text = pl.DataFrame({"text": rest, "slow": parsed})
     joined = frame.join(by_text, on="text", how="left", maintain_order="left")
     return joined.select(pl.coalesce("us", "slow")).to_series().rename("us")
+
+
+def _from_seconds(text: pl.Expr) -> pl.Expr:
+    """Epoch microseconds of seconds with any fraction, of which further digits are cut."""
+    parts = pl.when(text.str.contains(_SECONDS)).then(text).str.splitn(".", 2)
+    fraction = parts.struct.field("field_1").fill_null("").str.slice(0, 6).str.pad_end(6, "0")
+    whole = parts.struct.field("field_0").cast(pl.Int64)
+    return whole * 1_000_000 + fraction.cast(pl.Int64)
 
 
 def _are_exact(texts: pl.Series) -> pl.Series:

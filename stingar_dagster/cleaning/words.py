@@ -61,7 +61,7 @@ class Keys:
 
     Attributes:
         unrecognised: names that are too long, or can't be told from another by their length and
-            first eight bytes.
+            first and last eight bytes.
     """
 
     UNKNOWN: Final = 255
@@ -69,19 +69,21 @@ class Keys:
     def __init__(self, names: Sequence[str]) -> None:
         if len(names) > self.UNKNOWN:
             raise ValueError(f"{len(names)} keys are more than {self.UNKNOWN}")
-        known: dict[tuple[bytes, int], tuple[int, bytes]] = {}
+        known: dict[tuple[bytes, bytes, int], tuple[int, bytes]] = {}
         for place, name in enumerate(names):
             text = name.encode()
             if 0 < len(text) <= _LONGEST_KEY:
-                known.setdefault((text[:8], len(text)), (place, text))
+                known.setdefault((text[:8], text[-8:], len(text)), (place, text))
         places = [place for place, _ in known.values()]
         self.unrecognised = [name for place, name in enumerate(names) if place not in places]
         texts = [text for _, text in known.values()]
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
         heads = np.array([word(text[:8]) for text in texts], dtype=np.uint64)
-        self._slots = Slots(_mixed(heads, lengths))
+        ends = [word(text[-8:]) if len(text) > 8 else 0 for text in texts]
+        mixed = _mixed(heads, lengths) ^ _turned(np.array(ends, dtype=np.uint64))
+        self._slots = Slots(mixed)
         self._place = np.full(self._slots.size, self.UNKNOWN, dtype=np.uint8)
-        self._place[self._slots.of(_mixed(heads, lengths))] = places
+        self._place[self._slots.of(mixed)] = places
         self._mixed = np.zeros(256, dtype=np.uint64)
         self._mixed[places] = _mixed(heads, lengths)
         self._length = np.full(256, -1, dtype=np.int64)
@@ -106,10 +108,11 @@ class Keys:
         mixed = words[start]
         mixed &= MASKS.take(length, mode="clip")
         mixed = _mixed(mixed, length)
-        places = self._place.take(self._slots.of(mixed))
+        tails = words[start + (length - 8)]
+        tails[length <= 8] = 0
+        places = self._place.take(self._slots.of(mixed ^ _turned(tails)))
         same = self._mixed.take(places) == mixed
         same &= self._length.take(places) == length
-        tails = words[start + (length - 8)]
         tails ^= self._tail.take(places)
         tails &= self._tail_mask.take(places)
         same &= tails == 0
@@ -119,6 +122,12 @@ class Keys:
         if not same.all():
             places[~same] = self.UNKNOWN
         return places
+
+
+def _turned(tails: Words) -> Words:
+    # Names that differ in one letter at their ends only are the usual ones, so it goes elsewhere.
+    turned: Words = (tails << np.uint64(29)) | (tails >> np.uint64(35))
+    return turned
 
 
 def _mixed(heads: Words, lengths: Int64s) -> Words:

@@ -22,11 +22,13 @@ _SPARK: Final[dict[pl.DataType, Any]] = {
     pl.String(): "string",
     pl.Int64(): "long",
     pl.Float64(): "double",
+    pl.Boolean(): "boolean",
 }
 _DUCKDB: Final[dict[pl.DataType, str]] = {
     pl.String(): "VARCHAR",
     pl.Int64(): "BIGINT",
     pl.Float64(): "DOUBLE",
+    pl.Boolean(): "BOOLEAN",
 }
 
 

@@ -31,6 +31,7 @@ KINDS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "commands": ("daily_commands", ("command",)),
     "downloads": ("daily_downloads", ("artifact",)),
     "ports": ("daily_ports", ("dest_port", "transport")),
+    "domains": ("daily_names", ("registered_domain",)),
 }
 """What is remembered: the table, and the columns that make a value."""
 
@@ -40,6 +41,7 @@ NUMBERS: Final[dict[str, tuple[str, str]]] = {
     "sensors": ("daily_sensors", "Sensors"),
     "credentials": ("daily_credentials", "Credentials tried"),
     "downloads": ("daily_downloads", "Links and files fetched"),
+    "domains": ("daily_names", "Registered domains asked for"),
 }
 """The day's numbers: the table that each is counted in, and its name for people."""
 
@@ -146,7 +148,7 @@ def values_of(tables: Tables, kind: str) -> pl.DataFrame:
     """The distinct values of a kind, the most frequent first: one row each, with `times`."""
     table, columns = KINDS[kind]
     frame = tables[table]
-    times = "attempts" if "attempts" in frame.columns else "events"
+    times = next(name for name in ("attempts", "queries", "events") if name in frame.columns)
     others = [name for name in ("first_seen", "sensors") if name in frame.columns]
     return (
         frame.lazy()

@@ -27,6 +27,7 @@ _NAMES: Final = {
     "commands": ("Commands", "entered", "daily_commands"),
     "downloads": ("Links and files", "named", "daily_downloads"),
     "ports": ("Ports", "attacked", "daily_ports"),
+    "domains": ("Registered domains", "asked for", "daily_names"),
 }
 
 

@@ -88,6 +88,8 @@ def of_hour(lake: Lake, record: Record) -> tuple[dict[str, str], dict[str, float
         data = lake.store.read(record.partials)
     except FileNotFoundError:
         return {}, {}  # a newer run has replaced it, and shows its own
+    if "app" not in lake.stream.schema:
+        return {}, {}
     counted: Counter[str] = Counter()
     summary = _partial(data, "daily_summary", {"app": pl.String(), "events": pl.Int64()})
     for app, events in summary.iter_rows():

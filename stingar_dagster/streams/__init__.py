@@ -1,14 +1,52 @@
 """What differs between kinds of logs, as data: one module a stream.
 
-A stream declares its fields, time stamps, cleaning expressions and daily tables (`stream`,
-`tables`); the engine knows none of them by name. Not here: how bodies are decoded (`cleaning`) or
+A stream declares its fields, time stamps, text formats, cleaning expressions and daily tables
+(`stream`, `tables`); the engine knows none of them by name. A setting that only one stream has is
+read here, and so is the same in every process. Not here: how bodies are decoded (`cleaning`) or
 where results are written (`lake`).
 """
 
-from stingar_dagster.streams.stingar import STINGAR
+from collections.abc import Mapping
+from dataclasses import replace
+
+from stingar_dagster.errors import SettingsError
+from stingar_dagster.settings import environment
+from stingar_dagster.streams import stingar
+from stingar_dagster.streams.dns import HUBS, REQUIRED, dns_stream
 from stingar_dagster.streams.stream import Stream
 
-STREAMS: dict[str, Stream] = {stream.name: stream for stream in (STINGAR,)}
+
+def declared_streams(environ: Mapping[str, str]) -> dict[str, Stream]:
+    """Every stream by name.
+
+    Args:
+        environ: variables; `STINGAR_DNS_HUBS` and `STINGAR_DNS_COLUMNS` count here.
+
+    Raises:
+        SettingsError: a value can't be used.
+    """
+    hubs = _names(environ, "STINGAR_DNS_HUBS") or HUBS
+    try:
+        dns = dns_stream(_names(environ, "STINGAR_DNS_COLUMNS"), hubs)
+    except ValueError as error:
+        raise SettingsError(
+            f"STINGAR_DNS_COLUMNS: {error}; write the columns of zeek's dns.log in their order, "
+            f"with commas between them, {', '.join(REQUIRED)} among them"
+        ) from None
+    # An Event Hub belongs to one stream.
+    honeypots = replace(stingar.STINGAR, other_hubs=dns.hubs)
+    return {stream.name: stream for stream in (honeypots, dns)}
+
+
+def _names(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    names = (name.strip() for name in environ.get(variable, "").split(","))
+    return tuple(name for name in names if name)
+
+
+STREAMS: dict[str, Stream] = declared_streams(environment())
 """Every declared stream by name."""
 
-__all__ = ["STINGAR", "STREAMS", "Stream"]
+STINGAR = STREAMS["stingar"]
+DNS = STREAMS["dns"]
+
+__all__ = ["DNS", "STINGAR", "STREAMS", "Stream", "declared_streams"]

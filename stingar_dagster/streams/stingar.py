@@ -155,7 +155,7 @@ EVENT_KINDS = (
 """What `event_kind` may be."""
 
 _DERIVED = (
-    Column("event_kind", pl.String(), ", ".join(EVENT_KINDS)),
+    Column("event_kind", pl.String(), ", ".join(EVENT_KINDS), EVENT_KINDS),
     Column("username", pl.String(), "User name of this login attempt, however the sender named it"),
     Column("password", pl.String(), "Password of this login attempt, however the sender named it"),
     Column("urls", pl.List(pl.String()), "Links in the event, also from inside commands"),
@@ -604,6 +604,18 @@ STINGAR = Stream(
     steps=_STEPS,
     tables=_TABLES,
     code_version="2",
+    source="src_ip",
+    shown=(
+        "@timestamp",
+        "sensor",
+        "src_ip",
+        "dest_port",
+        "app",
+        "event_kind",
+        "username",
+        "password",
+        "command",
+    ),
     origins=Origins(
         sensor="sensor",
         software="app",

@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from stingar_dagster.streams.formats import TextFormat
 from stingar_dagster.streams.norms import Norms, Origins
 from stingar_dagster.streams.tables import DailyTable
 
@@ -27,6 +28,13 @@ class FieldKind(StrEnum):
     """An integer from 0 to 65535, or its digits; 0 means that the sender did not know."""
     LIST = "list"
     """A list of strings; a single string counts as a list of one."""
+    REAL = "real"
+    """A finite number, or its decimal digits as a string; published as a 64-bit float. One that
+    such a float can't stand for is kept in `extra` besides."""
+    BOOLEAN = "boolean"
+    """True or false, or one of the strings T, F, true and false."""
+    REALS = "reals"
+    """A list of finite numbers; a single number counts as a list of one."""
     PAIR = "pair"
     """A list of exactly two strings, either of which may be empty."""
     FREE = "free"
@@ -37,7 +45,10 @@ PUBLISHED_TYPE: Final[dict[FieldKind, pl.DataType]] = {
     FieldKind.TEXT: pl.String(),
     FieldKind.INTEGER: pl.Int64(),
     FieldKind.PORT: pl.Int64(),
+    FieldKind.REAL: pl.Float64(),
+    FieldKind.BOOLEAN: pl.Boolean(),
     FieldKind.LIST: pl.List(pl.String()),
+    FieldKind.REALS: pl.List(pl.Float64()),
     FieldKind.PAIR: pl.List(pl.String()),
 }
 
@@ -61,6 +72,7 @@ class Field:
         separator: a string that is split into list items (LIST only).
         inside: where bodies send an object instead, the first of these members that is a string
             is taken, and the object is kept in `extra`.
+        published: whether it is a column; if not, only the stream's steps see it.
     """
 
     name: str
@@ -69,15 +81,23 @@ class Field:
     aliases: tuple[str, ...] = ()
     separator: str | None = None
     inside: tuple[str, ...] = ()
+    published: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One published column, as readers see it."""
+    """One published column, as readers see it.
+
+    Attributes:
+        name, dtype: as published.
+        meaning: one phrase for analysts.
+        values: all that it may hold; none: anything.
+    """
 
     name: str
     dtype: pl.DataType
     meaning: str
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +108,10 @@ class Stream:
         name: prefix of its assets and folder in the lake.
         title: its name for people.
         hubs: patterns (`*`, `?`) of the Event Hubs that carry it.
+        other_hubs: patterns of those that don't, though the former fit them.
         time_fields: the body's fields that may hold the event's own time, the preferred first.
         fields: the other fields bodies carry.
+        formats: text formats that bodies may have besides JSON; which one it is, each line says.
         unwrap: objects whose members count as the body's own fields.
         derived: columns computed from the typed fields.
         steps: the column work, in order: each step's expressions replace or add columns. They see
@@ -101,6 +123,8 @@ class Stream:
         compression: of published events.
         code_version: raised when cleaning changes; landed hours that are run again are cleaned
             anew where theirs differs.
+        source: the column with the address that a search for a source means; None: it has none.
+        shown: columns that tell most of an event, for where there is room for few; none: all.
         origins: which columns tell who sent an event; None: nobody is missed when silent, and
             drift is told for the stream as a whole.
         norms: what checks count as usual.
@@ -115,10 +139,14 @@ class Stream:
     steps: tuple[tuple[pl.Expr, ...], ...]
     tables: tuple[DailyTable, ...]
     code_version: str
+    other_hubs: tuple[str, ...] = ()
+    formats: tuple[TextFormat, ...] = ()
     unwrap: tuple[str, ...] = ()
     slot_minutes: int = 30
     slice_minutes: int = 60
     compression: Compression = Compression.NONE
+    source: str | None = None
+    shown: tuple[str, ...] = ()
     origins: Origins | None = None
     norms: Norms = field(default_factory=Norms)
     _columns: tuple[Column, ...] = field(init=False, repr=False)
@@ -150,7 +178,8 @@ class Stream:
 
     def carries(self, event_hub: str) -> bool:
         """Whether an Event Hub's captures belong to this stream."""
-        return any(fnmatchcase(event_hub, pattern) for pattern in self.hubs)
+        fits = any(fnmatchcase(event_hub, pattern) for pattern in self.hubs)
+        return fits and not any(fnmatchcase(event_hub, pattern) for pattern in self.other_hubs)
 
     def table(self, name: str) -> DailyTable:
         return next(table for table in self.tables if table.name == name)
@@ -159,7 +188,7 @@ class Stream:
         yield TIME_COLUMN
         derived = {column.name for column in self.derived}
         for item in self.fields:
-            if item.kind is not FieldKind.FREE and item.name not in derived:
+            if item.published and item.kind is not FieldKind.FREE and item.name not in derived:
                 yield Column(item.name, PUBLISHED_TYPE[item.kind], item.meaning)
         yield from self.derived
         yield from ENGINE_COLUMNS

@@ -99,7 +99,8 @@ class DailyTable:
         meaning: what a row is, in an analyst's words.
         keys: expressions that name a row; they become the first columns.
         distinct: expressions whose combinations are kept in the partials, to be counted exactly.
-        partial: aggregates over an hour's events of one combination.
+        partial: aggregates over an hour's events of one combination; the first of a table with
+            `most` counts them.
         merged: aggregates over the partials of one row; what is published besides the keys.
         columns: every published column, keys first, in order.
         where: which events count; None: all.
@@ -120,6 +121,9 @@ class DailyTable:
         limit: how many names are told; needs `combined`, and no `distinct`.
         order_by: partials are sorted by this column before they are merged, for aggregates that
             look at neighbours.
+        most: rows that an hour and a day keep, those with most events; the events of all others
+            are counted in a row without keys. A day's row misses what its key had in hours in
+            which it was not among them. None: all are kept, where senders can't invent keys.
         recount: starts a count of the same table that shares nothing with this declaration;
             without one, `stingar verify` can only evaluate the declaration over the whole day.
         revision: raised with every release that makes rows otherwise though their columns are told
@@ -142,6 +146,7 @@ class DailyTable:
     combined: tuple[pl.Expr, ...] = ()
     limit: Limit | None = None
     order_by: str | None = None
+    most: int | None = None
     recount: Callable[[], Recount] | None = None
     revision: int = 1
 
@@ -210,7 +215,11 @@ class DailyTable:
         if self.gap is not None:
             runs = self._runs(frame, "time_us", "time_us", self.partial)
             return runs.sort("first_us", *self.key_names, nulls_last=True).collect()
-        grouped = frame.group_by(*self.keys, *self.distinct).agg(*self.partial)
+        keys = list(self.keys)
+        if self.most is not None:
+            frame = self._with_most(frame.with_columns(keys), pl.len())
+            keys = [pl.col(name) for name in self.key_names]
+        grouped = frame.group_by(*keys, *self.distinct).agg(*self.partial)
         return grouped.sort(self._partial_keys, nulls_last=True).collect()
 
     def _combined(self, partials: pl.DataFrame) -> pl.DataFrame:
@@ -228,6 +237,21 @@ class DailyTable:
     def _partial_keys(self) -> list[str]:
         return [*self.key_names, *(item.meta.output_name() for item in self.distinct)]
 
+    def _with_most(self, frame: pl.LazyFrame, weight: pl.Expr) -> pl.LazyFrame:
+        """The rows with the keys of the heaviest; null instead in all others."""
+        names = self.key_names
+        ranked = (
+            frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in names))
+            .group_by(names)
+            .agg(weight.alias("weight"))
+            .sort(["weight", *names], descending=[True] + [False] * len(names), nulls_last=True)
+            .head(self.most or 0)
+            .select(*names, pl.lit(True).alias("is kept"))
+        )
+        kept = pl.when(pl.col("is kept")).then(pl.col(names))
+        joined = frame.join(ranked, on=names, how="left", nulls_equal=True, maintain_order="left")
+        return joined.with_columns(kept).drop("is kept")
+
     def merge(self, partials: pl.DataFrame, quarantined: int = 0) -> pl.DataFrame:
         """The day's table from the partials of all its hours.
 
@@ -240,6 +264,8 @@ class DailyTable:
         if self.limit is not None:
             partials = self._combined(partials)
         frame = partials.lazy()
+        if self.most is not None:
+            frame = self._with_most(frame, pl.col(self.partial[0].meta.output_name()).sum())
         if self.order_by is not None:
             frame = frame.sort(self.order_by, maintain_order=True)
         rest_last = [] if self.limit is None else [pl.col(self.limit.name).is_null()]

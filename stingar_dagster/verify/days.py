@@ -28,18 +28,22 @@ def day_problems(lake: Lake, published: Published, day: datetime) -> list[Proble
         table.name: table.recount() if table.recount is not None else _Declared(lake, table)
         for table in tables
     }
+    declared = [count for count in counts.values() if isinstance(count, _Declared)]
     events = 0
     problems = []
     for hour in (day + hour * HOUR for hour in range(24)):
-        for event in published.events(hour):
-            events += 1
-            try:
-                for recount in counts.values():
-                    recount.add(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                place = f"{day:%Y-%m-%d}T{hour:%H}"
-                problems.append(Problem("daily", place, f"an event can't be counted: {error!r}"))
-                return problems
+        for piece in published.events(hour):
+            for event in piece:
+                events += 1
+                try:
+                    for recount in counts.values():
+                        recount.add(event)
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    detail = f"an event can't be counted: {error!r}"
+                    problems.append(Problem("daily", f"{day:%Y-%m-%d}T{hour:%H}", detail))
+                    return problems
+            for recount in declared:
+                recount.end_slice()
     quarantined = sum(
         sum(1 for line in published.quarantine_lines(day + hour * HOUR) if line.event_id)
         for hour in range(24)
@@ -66,24 +70,29 @@ def day_problems(lake: Lake, published: Published, day: datetime) -> list[Proble
 
 
 class _Declared:
-    """A table's own declaration over the whole day: proves merging, not its expressions."""
+    """A table's own declaration over the day's slices: proves merging, not its expressions."""
 
     def __init__(self, lake: Lake, table: DailyTable) -> None:
         self._lake = lake
         self._table = table
         self._events: list[Mapping[str, Any]] = []
+        self._partials: list[pl.DataFrame] = []
+        self.end_slice()
 
     def add(self, event: Mapping[str, Any]) -> None:
         self._events.append(event)
 
     def rows(self, quarantined: int) -> list[dict[str, Any]]:
-        schema = self._lake.stream.schema
-        events = pl.DataFrame(self._events, schema=schema).with_columns(
+        merged = self._table.merge(pl.concat(self._partials), quarantined)
+        return [json.loads(line) for line in json_lines(merged).splitlines()]
+
+    def end_slice(self) -> None:
+        """Count a slice's events, which need not be held any longer: what it keeps is bounded."""
+        events = pl.DataFrame(self._events, schema=self._lake.stream.schema).with_columns(
             time_us=_epoch_us("@timestamp"), enqueued_us=_epoch_us("enqueued_at")
         )
-        partials = self._table.partials(table_frame(events, self._lake))
-        data = json_lines(self._table.merge(partials, quarantined))
-        return [json.loads(line) for line in data.splitlines()]
+        self._partials.append(self._table.partials(table_frame(events, self._lake)))
+        self._events = []
 
 
 def _canonical(row: Mapping[str, Any]) -> str:

@@ -152,8 +152,9 @@ class Identities:
         )
         several = mine.filter(pl.col("sub") >= 0).select(keys).unique()
         bodies = captured.join(several, on=keys, how="semi").filter(pl.col("body").is_not_null())
+        marks = tuple(item.header_mark for item in self._lake.stream.formats if item.header_mark)
         expected = {
-            (source, number): events_in(body) for source, number, body in bodies.iter_rows()
+            (source, number): events_in(body, marks) for source, number, body in bodies.iter_rows()
         }
         found: dict[tuple[str, int], list[int]] = {}
         for source, number, sub in mine.join(several, on=keys, how="semi").iter_rows():
@@ -238,13 +239,19 @@ def _reference(data: bytes) -> tuple[list[int], list[bytes | None]]:
     return numbers, bodies
 
 
-def events_in(body: bytes) -> int:
-    """How many events a body with several holds, counted the plain way."""
+def events_in(body: bytes, header_marks: tuple[str, ...] = ()) -> int:
+    """How many events a body with several holds, counted the plain way.
+
+    Args:
+        body: as it was sent.
+        header_marks: how lines begin that are no events.
+    """
     text = body.decode("utf-8-sig", errors="replace").strip()
     try:
         value = json.loads(text)
     except ValueError:
-        return sum(1 for line in text.split("\n") if line.strip())
+        lines = (line for line in text.split("\n") if line.strip())
+        return sum(1 for line in lines if not (header_marks and line.startswith(header_marks)))
     if isinstance(value, dict) and isinstance(value.get("records"), list):
         value = value["records"]
     return len(value) if isinstance(value, list) else 1

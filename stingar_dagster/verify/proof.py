@@ -54,3 +54,12 @@ class Proof:
     def total(self, name: str) -> int:
         """A sum over the counts: captured, cleaned, quarantined or duplicates."""
         return sum(getattr(count, name) for count in self.counts)
+
+    def __add__(self, other: "Proof") -> "Proof":
+        """Two streams' proofs as one."""
+        return Proof(
+            self.counts + other.counts,
+            self.problems + other.problems,
+            self.notes + other.notes,
+            self.days + other.days,
+        )

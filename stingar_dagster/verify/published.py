@@ -67,15 +67,18 @@ class Published:
             self._not_readable(self._lake.layout.quarantine(landed_hour), error)
             return []
 
-    def events(self, hour: datetime) -> Iterator[dict[str, Any]]:
-        """An event hour's lines as plain JSON values."""
+    def events(self, hour: datetime) -> Iterator[Iterator[dict[str, Any]]]:
+        """An event hour's lines as plain JSON values, by slice."""
         for piece, data in self._objects(hour):
-            for line in data.splitlines():
-                try:
-                    yield _decode_line(line)
-                except msgspec.DecodeError as error:
-                    self._not_readable(piece.object.path, error)
-                    break
+            yield self._decoded(piece.object.path, data)
+
+    def _decoded(self, path: str, data: bytes) -> Iterator[dict[str, Any]]:
+        for line in data.splitlines():
+            try:
+                yield _decode_line(line)
+            except msgspec.DecodeError as error:
+                self._not_readable(path, error)
+                return
 
     def strays(self, hours: Iterable[datetime]) -> list[Problem]:
         """Published objects that no record names, and those that one names and that are gone."""

@@ -21,7 +21,6 @@ from stingar_dagster.capture.records import Records, epoch_us
 from stingar_dagster.cleaning.clean import Cleaner, Rules, with_published_columns
 from stingar_dagster.cleaning.exact import (
     MAX_DEPTH,
-    ORIGINAL_BODY,
     ExactDecoder,
     ExactRow,
     depth_exceeds,
@@ -29,6 +28,7 @@ from stingar_dagster.cleaning.exact import (
 )
 from stingar_dagster.cleaning.reasons import Reason, Rejected
 from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams.formats import ORIGINAL_BODY
 from stingar_dagster.streams.stream import Field, FieldKind
 
 HOUR = datetime(2022, 5, 19, 17, tzinfo=UTC)
@@ -562,7 +562,7 @@ def test_details_tell_where_and_never_quote_the_text() -> None:
 def test_every_reason_has_a_meaning_and_a_code_that_never_changes() -> None:
     assert [str(reason) for reason in Reason] == [
         *("null_body", "empty_body", "too_large", "not_utf8", "not_json", "not_an_object"),
-        *("too_deep", "duplicate_key", "no_events"),
+        *("too_deep", "duplicate_key", "no_events", "unknown_format", "bad_line", "only_header"),
     ]
     assert all(reason.meaning for reason in Reason)
 

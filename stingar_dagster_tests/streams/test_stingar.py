@@ -28,7 +28,7 @@ from stingar_dagster.streams.expressions import (
     without_bytes_repr,
     without_mapped_prefix,
 )
-from stingar_dagster.streams.stream import Column, FieldKind, Stream
+from stingar_dagster.streams.stream import PUBLISHED_TYPE, Column, FieldKind, Stream
 
 HOUR = datetime(2022, 5, 19, 17, tzinfo=UTC)
 CLEANER = Cleaner(STINGAR, Rules(start=datetime(2020, 1, 1, tzinfo=UTC), max_body_bytes=1_000_000))
@@ -463,7 +463,7 @@ class TestDeclaration:
 
     def test_derived_columns_are_computed_with_their_declared_types(self, stream: Stream) -> None:
         fields = {
-            field.name: pl.Series(field.name, [], stream.schema.get(field.name, pl.String))
+            field.name: pl.Series(field.name, [], PUBLISHED_TYPE[field.kind])
             for field in stream.fields
             if field.kind is not FieldKind.FREE
         }

@@ -17,7 +17,6 @@ from stingar_dagster.lake.reader.query import SOURCE, Network, Query, lies_in
 _ESCAPED: Final = frozenset('"\\\x7f') | frozenset(map(chr, range(0x20)))
 
 _NOT_PLAIN: Final = re.compile(f"[{re.escape(''.join(sorted(_ESCAPED)))}]")
-_SOURCE_AT: Final = re.compile(f'"{SOURCE}":"([^"\\\\]*)"'.encode())
 
 _MAPPED_BEGINS: Final = ":0"
 """Every spelling of an IPv4-mapped address begins with one of these: its first group is 0."""
@@ -42,7 +41,7 @@ def candidates(data: bytes, query: Query) -> bytes:
     """
     options = [_Sought(data, needles_of(column, values)) for column, values in query.values.items()]
     if query.source is not None:
-        options.append(_of_source(data, query.source))
+        options.append(_of_source(data, query.source, query.source_column))
     text = _longest_plain(query.command or "").lower()
     if text:
         options.append(_Sought(data, [text], any_case=True))
@@ -69,7 +68,7 @@ def needles_of(column: str, values: Sequence[str | int]) -> list[bytes]:
 
 def lines_from(data: bytes, network: Network) -> bytes:
     """The lines of an object whose source lies in a network."""
-    return _lines(data, _of_source(data, network).places())
+    return _lines(data, _of_source(data, network, SOURCE).places())
 
 
 class _Sought:
@@ -130,19 +129,20 @@ def _places(data: bytes, needle: bytes) -> Iterator[int]:
         place = data.find(needle, place + 1)
 
 
-def _of_source(data: bytes, network: Network) -> _Sought:
+def _of_source(data: bytes, network: Network, column: str) -> _Sought:
     """Where the addresses of a network stand as sources."""
     if network.version == 4 and network.prefixlen == network.max_prefixlen:
-        mapped = [f'"{SOURCE}":"{first}'.encode() for first in _MAPPED_BEGINS]
-        return _Sought(data, [*needles_of(SOURCE, [str(network.network_address)]), *mapped])
+        mapped = [f'"{column}":"{first}'.encode() for first in _MAPPED_BEGINS]
+        return _Sought(data, [*needles_of(column, [str(network.network_address)]), *mapped])
     # An IPv6 address has many spellings, a network many addresses: each that is there is asked.
     octets = str(network.network_address).split(".")[: network.prefixlen // 8]
     known = "".join(f"{octet}." for octet in octets) if network.version == 4 else ""
-    begins = [f'"{SOURCE}":"{first}'.encode() for first in (known, *_MAPPED_BEGINS)]
-    named = _Sought(data, begins if known else [f'"{SOURCE}":"'.encode()])
+    begins = [f'"{column}":"{first}'.encode() for first in (known, *_MAPPED_BEGINS)]
+    named = _Sought(data, begins if known else [f'"{column}":"'.encode()])
+    source_at = re.compile(f'"{column}":"([^"\\\\]*)"'.encode())
     inside: dict[bytes, bool] = {}
     places: list[int] = []
-    for match in filter(None, (_SOURCE_AT.match(data, place) for place in named.places())):
+    for match in filter(None, (source_at.match(data, place) for place in named.places())):
         written = match[1]
         if written not in inside:
             inside[written] = lies_in(written.decode(), network)

@@ -18,6 +18,7 @@ UTC; ranges are half-open. Not here: how matches are found (`search`).
 
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -71,7 +72,7 @@ def events(
 
     Args:
         since, until: half-open range of the events' own time.
-        src_ip: source address, IPv4 or IPv6, in any of its spellings.
+        src_ip: source address, or client's, IPv4 or IPv6, in any of its spellings.
         network: source addresses of a network, such as "203.0.113.0/24".
         dest_port, sensor, app, event_kind: one value, or several of which an event has one.
         username, password: of a login attempt, exactly.
@@ -95,6 +96,7 @@ def events(
         _several(app), _several(event_kind), username, password, command, where,
     )  # fmt: skip
     lake = open_lake(url, stream)
+    query = replace(query, source_column=lake.stream.source or query.source_column)
     condition = query.condition(lake.stream)
 
     def source(

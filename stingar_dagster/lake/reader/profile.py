@@ -155,6 +155,12 @@ def profile(
         SettingsError: a database of origins is damaged.
     """
     network = parse_source(source)
+    missing = {f"daily_{name}" for name in _TABLES} - {table.name for table in lake.stream.tables}
+    if missing:
+        raise UsageError(
+            f"the stream {lake.stream.name} has no table {min(missing)}: a page on an address is "
+            "made of the tables of attacks; search its events instead"
+        )
     query = Query(since or _EVER[0], until or _EVER[1], network=str(network))
     published, slices = slices_to_read(lake, query)
     gathered = _Gathered(lake)

@@ -48,6 +48,7 @@ class Query:
         username, password: of a login attempt, exactly.
         command: text that stands in the command line, upper or lower case of ASCII letters alike.
         where: condition in SQL over the published columns of each event by itself.
+        source_column: where a source's address stands.
         source: `src_ip` or `network`, as a network.
 
     Raises:
@@ -66,6 +67,7 @@ class Query:
     password: str | None = None
     command: str | None = None
     where: str | None = None
+    source_column: str = SOURCE
     source: Network | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ class Query:
         # ISO 8601 with Z sorts like the times it stands for.
         conditions = [time >= stamp(self.since), time < stamp(self.until)]
         asked = [*self.values, *(["command"] if self.command is not None else [])]
-        for name in [*asked, *([SOURCE] if self.source is not None else [])]:
+        for name in [*asked, *([self.source_column] if self.source is not None else [])]:
             if name not in stream.schema:
                 raise UsageError(f"the stream {stream.name} has no column {name}")
         conditions += [pl.col(name).is_in(values) for name, values in self.values.items()]
@@ -132,7 +134,7 @@ class Query:
             return None
         written = sources.unique()
         inside = [value for value in written if lies_in(value, self.source)]
-        return None if len(inside) == len(written) else pl.col(SOURCE).is_in(inside)
+        return None if len(inside) == len(written) else pl.col(self.source_column).is_in(inside)
 
     def refused(self, error: pl.exceptions.PolarsError) -> UsageError:
         """What to say where the condition fails over an hour's values."""

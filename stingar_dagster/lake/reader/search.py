@@ -16,7 +16,7 @@ from stingar_dagster.lake.lines import joined, split
 from stingar_dagster.lake.reader.candidates import candidates
 from stingar_dagster.lake.reader.hours import PublishedSlice, published_slices, read_ahead
 from stingar_dagster.lake.reader.presence import slices_with
-from stingar_dagster.lake.reader.query import SOURCE, Query
+from stingar_dagster.lake.reader.query import Query
 
 _TOGETHER: Final = 8
 """Slices whose candidate lines are parsed together, unless they come to more than this:"""
@@ -87,7 +87,8 @@ def matches(
     Raises:
         UsageError: the condition fails over an hour's values.
     """
-    asked = {*condition.meta.root_names(), *([SOURCE] if query.source is not None else [])}
+    of_source = [query.source_column] if query.source is not None else []
+    asked = {*condition.meta.root_names(), *of_source}
     wanted = asked.union(columns)
 
     def found(done: int, lines: bytes) -> Found:
@@ -141,7 +142,7 @@ def _search(
 def _filtered(
     events: pl.DataFrame, query: Query, condition: pl.Expr, columns: Sequence[str]
 ) -> pl.DataFrame:
-    of_source = query.of_source(events[SOURCE]) if query.source is not None else None
+    of_source = query.of_source(events[query.source_column]) if query.source is not None else None
     holds = condition if of_source is None else of_source & condition
     found = events.filter(holds)
     return found if found.columns == list(columns) else found.select(columns)
