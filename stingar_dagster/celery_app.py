@@ -33,8 +33,8 @@ def make_celery_app() -> Celery:
     home = os.environ.get("DAGSTER_HOME", "")
     if not (Path(home) / "dagster.yaml").is_file() or not Path(home).is_absolute():
         raise UsageError(
-            "a worker needs Dagster's settings: set DAGSTER_HOME to the absolute path of the folder "
-            "with dagster.yaml (there is one in deploy/celery)"
+            "a worker needs Dagster's settings: set DAGSTER_HOME to the absolute path of the "
+            "folder with dagster.yaml (there is one in deploy/celery)"
         )
     try:
         launcher = InstanceRef.from_dir(home).run_launcher

