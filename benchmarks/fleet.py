@@ -152,7 +152,7 @@ def outages(hours: int, events: int) -> None:
             failed = fleet.wait_until(lambda: _status(fleet, run) == "FAILURE", "found", PATIENCE)
             say(f"its run found and failed after {failed:.0f} s")
             again = fleet.wait_until(
-                lambda: any(other != run for other, _ in fleet.at_work(backfill)), "again", PATIENCE
+                lambda: fleet.retry_of(run) in dict(fleet.at_work(backfill)), "again", PATIENCE
             )
             say(f"at work again after {failed + again:.0f} s")
             machine.start()

@@ -195,6 +195,14 @@ class Fleet:
                 found.append((run, machine))
         return found
 
+    def retry_of(self, run: str) -> str:
+        """The run that was asked for because another failed; empty if there is none."""
+        rows = self.postgres.query(
+            f"select run_id from run_tags where key = 'dagster/parent_run_id' and value = '{run}'",
+            "dagster",
+        )
+        return str(rows[-1][0]) if rows else ""
+
     def machine_of(self, run: str) -> Machine | None:
         """The machine whose process said that it does a run."""
         events = self.postgres.query(
@@ -249,8 +257,11 @@ class Fleet:
         return str(answer["backfillId"])
 
     def status_of(self, backfill: str) -> str:
-        (answer,) = self.graphql(_STATUS, id=backfill).values()
-        return str(answer["status"])
+        """As the UI has it; empty while the UI has errors, as after its database was away."""
+        with contextlib.suppress(requests.RequestException):
+            (answer,) = self.graphql(_STATUS, id=backfill).values()
+            return str(answer["status"])
+        return ""
 
 
 _CODE: Final = ("-m", "stingar_dagster.definitions")

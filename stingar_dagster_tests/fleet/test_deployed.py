@@ -15,6 +15,7 @@ from dagster._core.instance.ref import InstanceRef
 from stingar_dagster import settings
 from stingar_dagster.celery_launcher import StingarCeleryLauncher
 from stingar_dagster.cli import main
+from stingar_dagster_tests.redis_server import HOW_TO_GET_IT
 
 ROOT = Path(__file__).resolve().parents[2]
 CELERY = ROOT / "deploy/celery"
@@ -130,6 +131,11 @@ def test_the_broker_is_closed_as_it_is_delivered() -> None:
     users = (CELERY / "users.acl.example").read_text()
     assert "user default off" in users
     assert "-@admin" in users
+
+
+def test_a_missing_redis_is_no_skip_that_ci_allows() -> None:
+    (allowed,) = re.findall(r"^allowed='(.*)'$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert not re.search(allowed, HOW_TO_GET_IT)
 
 
 def worker(home: str, monkeypatch: pytest.MonkeyPatch) -> str:
