@@ -53,7 +53,7 @@ class StingarCeleryLauncher(CeleryRunLauncher):
         super().__init__(
             default_queue=live_queue,
             broker=config.get("broker"),
-            # A result that nobody fetches costs the daemon a subscription for each run.
+            # Nothing reads results: what became of a run is in Dagster's own storage.
             backend=None,
             config_source={**(config.get("config_source") or {}), "task_ignore_result": True},
             inst_data=inst_data,

@@ -16,7 +16,10 @@ from stingar_dagster_tests.deploy.bicep import AZURE
 
 DOCS: Final = AZURE.parents[1] / "docs"
 PAGES: Final = ("operations.md", "azure.md", "on-premises.md")
-LINKED: Final = (*PAGES, "storage.md", "dagster-on-azure.md", "../deploy/shippers/README.md")
+LINKED: Final = (
+    *PAGES, "storage.md", "dagster-on-azure.md", "celery.md", "kubernetes.md",
+    "../deploy/shippers/README.md",
+)  # fmt: skip
 
 # What the handbook quotes of our own messages, as far as no value stands in between.
 QUOTED: Final = (
