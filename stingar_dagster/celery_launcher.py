@@ -116,6 +116,21 @@ class StingarCeleryLauncher(CeleryRunLauncher):
     def _with_queue(self, run: dg.DagsterRun) -> dg.DagsterRun:
         return run.with_tags({**run.tags, DAGSTER_CELERY_QUEUE_TAG: self.queue_of(run)})
 
+    def terminate(self, run_id: str) -> bool:
+        """Ask the worker, if one is at it, to end a run; true unless it is over already.
+
+        It is said first that it is to be cancelled. A run that ends otherwise, or waits in a queue,
+        would look as if its worker had died, and be tried again.
+        """
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        if run.status != dg.DagsterRunStatus.CANCELING:
+            self._instance.report_run_canceling(run)
+        if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
+            self.celery.control.revoke(task, terminate=True)
+        return True
+
     # ------------------------------------------------------------------ whether a worker lives
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:

@@ -43,6 +43,7 @@ mutation ($params: LaunchBackfillParams!) {
   }
 }
 """
+_TERMINATE: Final = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
 _STATUS: Final = """
 query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } }
@@ -82,9 +83,12 @@ class Machine:
         return self._process.pid
 
     def has_exited(self) -> int | None:
-        """Its exit code, once it ended."""
-        assert self._process is not None
-        return self._process.poll()
+        """Its exit code, once it ended by itself."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def drain(self) -> None:
         """Ask it to end, as systemd does: the parent alone is told."""
@@ -255,6 +259,11 @@ class Fleet:
         (answer,) = self.graphql(_BACKFILL, params=params).values()
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return str(answer["backfillId"])
+
+    def terminate(self, run: str) -> None:
+        """As the button in the UI does it."""
+        (answer,) = self.graphql(_TERMINATE, id=run).values()
+        assert answer["__typename"] == "TerminateRunSuccess", answer
 
     def status_of(self, backfill: str) -> str:
         """As the UI has it; empty while the UI has errors, as after its database was away."""

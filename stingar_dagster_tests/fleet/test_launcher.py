@@ -149,3 +149,21 @@ def test_a_run_tried_again_is_not_lost_for_what_it_was_before(
     assert launcher.check_run_worker_health(with_task(instance, "old")).status == (
         WorkerStatus.RUNNING
     )
+
+
+def test_a_run_that_waits_is_cancelled_and_not_taken_for_lost(
+    launcher: StingarCeleryLauncher, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoked: list[str] = []
+    monkeypatch.setattr(
+        launcher.celery.control, "revoke", lambda task, terminate: revoked.append(task)
+    )
+    launcher.register_instance(instance)
+    for run in (with_task(instance, "task"), run_of(instance)):
+        assert launcher.terminate(run.run_id)
+        now = instance.get_run_by_id(run.run_id)
+        assert now is not None
+        assert now.status == dg.DagsterRunStatus.CANCELING
+    assert revoked == ["task"]
+    over = create_run_for_test(instance, "stingar_land", status=dg.DagsterRunStatus.SUCCESS)
+    assert not launcher.terminate(over.run_id)

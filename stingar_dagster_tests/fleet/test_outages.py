@@ -27,6 +27,7 @@ CHANGES = {
     "lost_after_seconds: 45": "lost_after_seconds: 10",
     "poll_interval_seconds: 10": "poll_interval_seconds: 3",
     "start_timeout_seconds: 300": "start_timeout_seconds: 90",
+    "cancel_timeout_seconds: 60": "cancel_timeout_seconds: 20",
 }
 
 
@@ -107,6 +108,17 @@ def test_new_traffic_does_not_wait_behind_a_backfill(
     fleet.worker("backfill", ["stingar-backfill"], 1)
     fleet.wait_until(lambda: fleet.status_of(backfill) == "COMPLETED_SUCCESS", "backfilled")
     assert len(fleet.site.events()) == PAST_HOURS * EVENTS_AN_HOUR + traffic.landed // 4 * 3
+
+
+def test_a_run_that_somebody_terminates_is_not_tried_again(
+    fleet: Fleet, past: list[datetime]
+) -> None:
+    backfill = fleet.backfill(keys(past), *ASSETS)
+    fleet.wait_until(lambda: bool(fleet.at_work(backfill)), "at work")
+    ((run, _),) = fleet.at_work(backfill)
+    fleet.terminate(run)
+    fleet.wait_until(lambda: not fleet.unfinished(), "ended")
+    assert [status for _, status, _ in fleet.runs(backfill)] == ["CANCELED"]
 
 
 def test_a_worker_that_was_told_to_stop_finishes_its_run(
