@@ -24,7 +24,7 @@ from typing import Final
 from benchmarks.measuring import descendants
 from stingar_dagster.lake.publication import read_record
 from stingar_dagster.verify import verify
-from stingar_dagster_tests.fleet.machines import BOTH, Fleet, running_fleet
+from stingar_dagster_tests.fleet.machines import Fleet, running_fleet
 from stingar_dagster_tests.support import capture, event
 
 HOUR: Final = timedelta(hours=1)
@@ -203,7 +203,7 @@ def ratio(hours: int, events: int) -> None:
             [first + (turn * hours + number) * HOUR for number in range(hours)]
             for turn in range(len(rounds))
         ]
-        land_history(fleet, sum(past, []), events)
+        land_history(fleet, [hour for some in past for hour in some], events)
         # Everything that a worker does once is done before.
         _backfilled(fleet, [first - HOUR])
         _backfilled(fleet, [first - 2 * HOUR])
