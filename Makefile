@@ -7,7 +7,7 @@ SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.
 AZURITE := build/azurite/node_modules/azurite
 DEPLOY := .venv-deploy/bin
 
-.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency clean
+.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency bench-fleet clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -86,6 +86,10 @@ bench-quick: $(VENV)/ready  ## the engine against the loop, in a few minutes; fa
 
 bench-latency: $(VENV)/ready  ## from a capture to its published hour, under the demo
 	$(BIN)/python -m benchmarks.latency
+
+bench-fleet: $(VENV)/ready azurite  ## 48 hours of backfill through outages, and two workers against one; needs Redis and PostgreSQL
+	$(BIN)/python -m benchmarks.fleet outages
+	$(BIN)/python -m benchmarks.fleet ratio
 
 clean:  ## the virtual environment and caches; data/ stays
 	rm -rf $(VENV) .venv-deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

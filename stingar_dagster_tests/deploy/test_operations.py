@@ -135,7 +135,7 @@ def headings(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("folder", [".", "deploy/azure", "deploy/systemd"])
+@pytest.mark.parametrize("folder", [".", "deploy/azure", "deploy/systemd", "deploy/celery"])
 def test_every_instance_keeps_what_the_handbook_says(folder: str) -> None:
     told = yaml.safe_load((DOCS.parent / folder / "dagster.yaml").read_text())
     text = flowing("operations.md")
