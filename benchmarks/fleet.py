@@ -108,7 +108,8 @@ class LiveTraffic:
         while not self._stop.wait(LAND_EVERY_SECONDS):
             bodies = [event(hour + timedelta(seconds=s)) for s in range(10)]
             begin = time.time()
-            self._fleet.site.put(bodies, start=hour, first=1 + self.landed)
+            start = hour + timedelta(seconds=1 + self.landed // len(bodies))
+            self._fleet.site.put(bodies, start=start, first=1 + self.landed)
             self.landed += len(bodies)
             waiting.append((self.landed, begin))
             waiting = self._seen(waiting, hour)

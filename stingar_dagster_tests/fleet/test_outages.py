@@ -43,7 +43,8 @@ class Traffic:
     def land(self) -> None:
         """One more capture of this hour, with three events and one line that is none."""
         bodies = [*(event(self.hour) for _ in range(3)), b"no json"]
-        self.fleet.site.put(bodies, start=self.hour, first=self.landed)
+        start = self.hour + timedelta(seconds=self.landed)
+        self.fleet.site.put(bodies, start=start, first=self.landed)
         self.landed += len(bodies)
 
     def wait_until_out(self) -> None:
