@@ -30,6 +30,8 @@ from stingar_dagster_tests.support import capture, event
 HOUR: Final = timedelta(hours=1)
 LAND_EVERY_SECONDS: Final = 5.0
 DOWN_SECONDS: Final = 20.0
+RESTART_SECONDS: Final = 10.0
+"""As long as systemd waits before it starts a worker again."""
 PATIENCE: Final = 3600.0
 ASSETS: Final = ("landed_events", "quarantined_events", "cleaned_events")
 TEMPLATE: Final = datetime(2026, 1, 1, 0, tzinfo=UTC)
@@ -150,13 +152,15 @@ def outages(hours: int, events: int) -> None:
             run, machine = fleet.at_work(backfill)[0]
             machine.kill()
             say(f"{machine.name} killed in the middle of a run")
+            time.sleep(RESTART_SECONDS)
+            machine.start()
             failed = fleet.wait_until(lambda: _status(fleet, run) == "FAILURE", "found", PATIENCE)
+            failed += RESTART_SECONDS
             say(f"its run found and failed after {failed:.0f} s")
             again = fleet.wait_until(
                 lambda: fleet.retry_of(run) in dict(fleet.at_work(backfill)), "again", PATIENCE
             )
             say(f"at work again after {failed + again:.0f} s")
-            machine.start()
             _restart(fleet, "Redis", say)
             _restart(fleet, "PostgreSQL", say)
             fleet.wait_until(
