@@ -45,7 +45,7 @@ def make_celery_app() -> Celery:
             f"{home}/dagster.yaml hands runs to {type(launcher).__name__}, not to Celery: copy "
             "deploy/celery/dagster.yaml there"
         )
-    app = make_app(app_args=launcher.app_args())
+    app = make_app(app_args=launcher.app_args())  # type: ignore[no-untyped-call]
     app.conf.task_queues = None
     create_execute_job_task(app)
     create_resume_job_task(app)

@@ -70,7 +70,7 @@ class StingarCeleryLauncher(CeleryRunLauncher):
     @classmethod
     def config_type(cls) -> Any:
         """What dagster.yaml may say; the rest of Celery's settings go into `config_source`."""
-        inherited = super().config_type()
+        inherited: Any = super().config_type()
         return {
             "broker": inherited["broker"],
             "config_source": inherited["config_source"],

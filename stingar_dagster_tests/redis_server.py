@@ -80,7 +80,7 @@ class Redis:
     def waiting(self, queue: str) -> int:
         """Tasks that were handed over to a queue and that no worker took."""
         with self.client() as client:
-            return int(client.llen(queue))  # type: ignore[arg-type]
+            return int(client.llen(queue))
 
 
 @contextlib.contextmanager

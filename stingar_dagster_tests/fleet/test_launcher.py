@@ -50,7 +50,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def run_of(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
-    return create_run_for_test(instance, "stingar_land", tags=tags)
+    run: dg.DagsterRun = create_run_for_test(instance, "stingar_land", tags=tags)
+    return run
 
 
 def with_task(instance: dg.DagsterInstance, task: str) -> dg.DagsterRun:

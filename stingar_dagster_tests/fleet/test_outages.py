@@ -212,5 +212,5 @@ def test_the_broker_lets_nobody_in_without_the_password(fleet: Fleet) -> None:
             pytest.raises((redis.AuthenticationError, redis.ResponseError)),
         ):
             client.ping()
-    with fleet.redis.client() as client, pytest.raises(redis.NoPermissionError):
+    with fleet.redis.client() as client, pytest.raises(redis.exceptions.NoPermissionError):
         client.config_set("dir", "/tmp")
