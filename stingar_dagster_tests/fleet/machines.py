@@ -215,7 +215,9 @@ class Fleet:
         pids = [pid for (text,) in events for pid in _STARTED.findall(str(text))]
         with contextlib.suppress(ProcessLookupError, IndexError):
             group = os.getpgid(int(pids[-1]))
-            return next(m for m in self.machines.values() if m._process and m.group == group)
+            # A machine that was killed may leave its processes' ids behind.
+            running = (m for m in self.machines.values() if m.is_running)
+            return next((m for m in running if m.group == group), None)
         return None
 
     def wait_until(self, holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:

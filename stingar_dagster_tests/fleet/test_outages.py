@@ -23,6 +23,7 @@ from stingar_dagster_tests.support import HOUR, event
 PAST_HOURS = 12
 EVENTS_AN_HOUR = 40
 ASSETS = ("landed_events", "quarantined_events", "cleaned_events")
+"""Dagster looks at a backfill every 30 seconds; each of these is a look, so most tests take one."""
 
 # Shorter than deployed, so that the test is: what has to hold is the same.
 CHANGES = {
@@ -101,32 +102,33 @@ def test_new_traffic_does_not_wait_behind_a_backfill(
     fleet.wait_until(fleet.is_serving, "the UI")
     land_past(fleet, past, count())
     # Nobody does backfills yet: its run is handed over and waits, and traffic passes it.
-    backfill = fleet.backfill(keys(past), *ASSETS)
+    backfill = fleet.backfill(keys(past), ASSETS[0])
     fleet.wait_until(lambda: fleet.redis.waiting("stingar-backfill") == 1, "handed over")
     traffic.land()
     traffic.wait_until_out()
     assert {status for _, status, _ in fleet.runs(backfill)} == {"STARTING"}
 
     fleet.worker("backfill", ["stingar-backfill"], 1)
-    fleet.wait_until(lambda: fleet.status_of(backfill) == "COMPLETED_SUCCESS", "backfilled")
-    assert len(fleet.site.events()) == PAST_HOURS * EVENTS_AN_HOUR + traffic.landed // 4 * 3
+    expected = PAST_HOURS * EVENTS_AN_HOUR + traffic.landed // 4 * 3
+    fleet.wait_until(lambda: len(fleet.site.events()) == expected, "backfilled")
 
 
 def test_a_run_that_somebody_terminates_is_not_tried_again(
     fleet: Fleet, past: list[datetime]
 ) -> None:
-    backfill = fleet.backfill(keys(past), *ASSETS)
+    backfill = fleet.backfill(keys(past), ASSETS[0])
     fleet.wait_until(lambda: bool(fleet.at_work(backfill)), "at work")
     ((run, _),) = fleet.at_work(backfill)
     fleet.terminate(run)
-    fleet.wait_until(lambda: not fleet.unfinished(), "ended")
+    fleet.wait_until(lambda: run not in [known for *_, known in fleet.unfinished()], "ended")
+    fleet.wait_until(lambda: not fleet.at_work(backfill), "nobody is at it")
     assert [status for _, status, _ in fleet.runs(backfill)] == ["CANCELED"]
 
 
 def test_a_worker_that_was_told_to_stop_finishes_its_run(
     fleet: Fleet, past: list[datetime]
 ) -> None:
-    backfill = fleet.backfill(keys(past), *ASSETS)
+    backfill = fleet.backfill(keys(past), ASSETS[0])
     fleet.wait_until(lambda: bool(fleet.at_work(backfill)), "at work")
     ((run, machine),) = fleet.at_work(backfill)
     assert machine.name == "backfill"
@@ -134,8 +136,6 @@ def test_a_worker_that_was_told_to_stop_finishes_its_run(
     fleet.wait_until(lambda: machine.has_exited() is not None, "drained")
     assert machine.has_exited() == 0
     assert next(status for _, status, known in fleet.runs() if known == run) == "SUCCESS"
-    machine.start()
-    fleet.wait_until(lambda: fleet.status_of(backfill) == "COMPLETED_SUCCESS", "backfilled")
 
 
 def test_every_event_comes_out_once_whatever_goes_away(
@@ -166,7 +166,7 @@ def test_every_event_comes_out_once_whatever_goes_away(
     traffic.wait_until_out()
 
     # The database is restarted under another backfill: its run ends unheard, and is done again.
-    backfill = fleet.backfill(keys(past), *ASSETS)
+    backfill = fleet.backfill(keys(past), ASSETS[0])
     fleet.wait_until(lambda: bool(fleet.at_work(backfill)), "at work")
     fleet.postgres.stop()
     traffic.land()
