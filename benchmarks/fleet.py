@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measuring import descendants
+from stingar_dagster.lake.ledger import read_ledger
 from stingar_dagster.lake.publication import read_record
 from stingar_dagster.verify import verify
 from stingar_dagster_tests.fleet.machines import Fleet, running_fleet
@@ -229,18 +230,23 @@ def ratio(hours: int, events: int) -> None:
                 flush=True,
             )
             lake = fleet.site.pipeline().lake
-            records = (read_record(lake.store, lake.layout.hour_record("events", h)) for h in some)
-            assert sum(record.rows for record in records if record) == hours * events
+            ledgers = (read_ledger(lake.store, lake.layout, hour) for hour in some)
+            lines = [line for ledger in ledgers for line in ledger.lines.values()]
+            assert sum(line.cleaned for line in lines) == hours * events
     least = {count: min(times) for count, times in seconds.items()}
     print(f"throughput of two against one, best of two each: {least[1] / least[2]:.2f}")
 
 
 def _backfilled(fleet: Fleet, hours: list[datetime]) -> None:
-    """Backfill hours, some at a time, and wait until it is done."""
+    """Land hours again, some at a time, and wait until it is done.
+
+    Landing is the step with most work. With the steps after it, Dagster would look after a backfill
+    only every 30 seconds.
+    """
     before = _runs_done(fleet)
     asked = range(0, len(hours), HOURS_A_BACKFILL)
     for first in asked:
-        fleet.backfill([key(hour) for hour in hours[first : first + HOURS_A_BACKFILL]], *ASSETS)
+        fleet.backfill([key(hour) for hour in hours[first : first + HOURS_A_BACKFILL]], ASSETS[0])
     fleet.wait_until(lambda: _runs_done(fleet) - before >= len(asked), "backfills done", PATIENCE)
 
 
