@@ -7,13 +7,13 @@ SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.
 AZURITE := build/azurite/node_modules/azurite
 DEPLOY := .venv-deploy/bin
 
-.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency screenshots clean
+.PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency bench-fleet screenshots clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,postgres,examples]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,postgres,celery,kubernetes,examples]'
 	@touch $@
 
 demo: $(VENV)/ready  ## sample traffic and Dagster's UI on http://127.0.0.1:3000
@@ -86,6 +86,10 @@ bench-quick: $(VENV)/ready  ## the engine against the loop, in a few minutes; fa
 
 bench-latency: $(VENV)/ready  ## from a capture to its published hour, under the demo
 	$(BIN)/python -m benchmarks.latency
+
+bench-fleet: $(VENV)/ready azurite  ## 48 hours of backfill through outages, and two workers against one; needs Redis and PostgreSQL
+	$(BIN)/python -m benchmarks.fleet outages
+	$(BIN)/python -m benchmarks.fleet ratio
 
 screenshots: $(VENV)/ready  ## the pictures of the UI in docs/images, from a demo of their own; needs Chromium
 	$(BIN)/python -m stingar_dagster_tests.browser.screenshots

@@ -137,6 +137,36 @@ def analysts(host: str, port: int) -> None:
 
 
 @main.command()
+@click.option(
+    "--queue", "queues", required=True, multiple=True,
+    help="Celery queue to take runs from, stingar-live or stingar-backfill; may be given again.",
+)  # fmt: skip
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=1, show_default=True,
+    help="Runs at once, each in a process of its own.",
+)  # fmt: skip
+@click.option(
+    "--name", default="stingar@%h", show_default=True,
+    help="What workers are told apart by; %h is the host's name.",
+)  # fmt: skip
+def worker(queues: tuple[str, ...], concurrency: int, name: str) -> None:
+    """Do the runs of Dagster's Celery launcher on this machine.
+
+    It is one of many (docs/celery.md). TERM stops it once the runs under way are done.
+    """
+    try:
+        from stingar_dagster import celery_app
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("celery", "dagster_celery", "redis"):
+            raise
+        raise UsageError(
+            "workers need Celery: pip install --constraint constraints.txt '.[celery]'"
+        ) from None
+
+    celery_app.start_worker(list(queues), concurrency, name)
+
+
+@main.command()
 @click.option("--since", type=HOUR_OPTION, help="First landed hour.")
 @click.option("--until", type=HOUR_OPTION, help="Landed hour to stop before.")
 @STREAM_OPTION

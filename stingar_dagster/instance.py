@@ -36,10 +36,10 @@ def open_instance() -> dg.DagsterInstance:
         with _without_retries():
             return dg.DagsterInstance.get() if home else dg.DagsterInstance.from_config(os.getcwd())
     except Exception as error:  # of many kinds: the file's, its values', the database's
-        raise UsageError(f"Dagster's instance can't be opened: {_reason(error)}") from None
+        raise UsageError(f"Dagster's instance can't be opened: {instance_reason(error)}") from None
 
 
-def _reason(error: BaseException) -> str:
+def instance_reason(error: BaseException) -> str:
     """In one line, and without what an address may hold of a password."""
     text = str(error)
     if unset := _UNSET.search(text):

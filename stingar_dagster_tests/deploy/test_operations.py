@@ -16,7 +16,10 @@ from stingar_dagster_tests.deploy.bicep import AZURE
 
 DOCS: Final = AZURE.parents[1] / "docs"
 PAGES: Final = ("operations.md", "azure.md", "on-premises.md")
-LINKED: Final = (*PAGES, "storage.md", "dagster-on-azure.md", "../deploy/shippers/README.md")
+LINKED: Final = (
+    *PAGES, "storage.md", "dagster-on-azure.md", "celery.md", "kubernetes.md",
+    "../deploy/shippers/README.md",
+)  # fmt: skip
 
 # What the handbook quotes of our own messages, as far as no value stands in between.
 QUOTED: Final = (
@@ -132,7 +135,7 @@ def headings(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("folder", [".", "deploy/azure", "deploy/systemd"])
+@pytest.mark.parametrize("folder", [".", "deploy/azure", "deploy/systemd", "deploy/celery"])
 def test_every_instance_keeps_what_the_handbook_says(folder: str) -> None:
     told = yaml.safe_load((DOCS.parent / folder / "dagster.yaml").read_text())
     text = flowing("operations.md")
