@@ -16,7 +16,7 @@ from stingar_dagster.streams.dns_numbers import CLASSES, CLASSES_OF_ZEEK, RCODES
 from stingar_dagster.streams.dns_tables import TABLES
 from stingar_dagster.streams.formats import BindQueryLog, ZeekTsv
 from stingar_dagster.streams.names import LIST_VERSION, compared, of_each, registered_domain
-from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream
+from stingar_dagster.streams.stream import Column, Compression, Field, FieldKind, Stream
 
 TEXT, INTEGER, PORT, REAL = FieldKind.TEXT, FieldKind.INTEGER, FieldKind.PORT, FieldKind.REAL
 BOOLEAN, LIST, REALS, FREE = FieldKind.BOOLEAN, FieldKind.LIST, FieldKind.REALS, FieldKind.FREE
@@ -180,6 +180,10 @@ def dns_stream(columns: Sequence[str] = (), hubs: Sequence[str] = HUBS) -> Strea
         unwrap=("dnstap",),
         derived=_DERIVED,
         steps=_STEPS,
+        # At the rate of a large network a minute's captures are tens of megabytes.
+        slot_minutes=1,
+        slice_minutes=5,
+        compression=Compression.GZIP,
         source="client_ip",
         shown=("@timestamp", "client_ip", "resolver_ip", "query", "qtype", "rcode", "answers"),
         tables=TABLES,
