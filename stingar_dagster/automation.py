@@ -18,6 +18,10 @@ LONGEST_WAIT_SECONDS: Final = 1800.0
 SINGLE_RUNS: Final = 4
 """Up to so many due hours get a run each, in parallel; more are put together into ranges."""
 HOURS_A_RUN: Final = 24
+_MOMENTS: Final = 10.0
+"""A run that takes less is mostly its process' start."""
+_REST: Final = 9.0
+LONGEST_REST_SECONDS: Final = 900.0
 
 
 class Asked(msgspec.Struct):
@@ -80,6 +84,18 @@ def due(
 def wait_seconds(times: int) -> float:
     """How long to wait before asking again for what was asked for so many times."""
     return min(FIRST_WAIT_SECONDS * 2.0 ** (times - 1), LONGEST_WAIT_SECONDS)
+
+
+def rest_seconds(took: float) -> float:
+    """How long a partition is left alone that changes all the time, after it was done.
+
+    What is done in moments is done again at once. What takes long may take a tenth of the time: so
+    the day that goes on, on which a busy stream rolls up more and more, delays no event.
+
+    Args:
+        took: how long it took; seconds.
+    """
+    return min(_REST * max(0.0, took - _MOMENTS), LONGEST_REST_SECONDS)
 
 
 def ranges(

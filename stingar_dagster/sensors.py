@@ -24,7 +24,13 @@ from dagster._core.storage.tags import (
 
 from stingar_dagster import checks, partitions
 from stingar_dagster.assets import AUTOMATIC_TAG, StreamAssets
-from stingar_dagster.automation import Asked, due, ranges
+from stingar_dagster.automation import (
+    LONGEST_REST_SECONDS,
+    Asked,
+    due,
+    ranges,
+    rest_seconds,
+)
 from stingar_dagster.capture.discovery import Listing
 from stingar_dagster.errors import StingarError
 from stingar_dagster.jobs import StreamJobs
@@ -261,12 +267,13 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
                 oldest = datetime.now(UTC) - RECONCILE_REACH
                 days |= {day for day in backlog.published_days(lake) if day >= oldest}
             pending = backlog.unpublished_days(lake, days)
+            resting = _resting(opened_instance(context), jobs.roll, now) if pending else set()
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
         requests = due(
             pending,
             cursor.asked,
-            _under_way(opened_instance(context), jobs.roll),
+            _under_way(opened_instance(context), jobs.roll) | resting,
             now,
             HOURS_A_TICK,
         )
@@ -322,6 +329,25 @@ def _under_way(instance: dg.DagsterInstance, job: UnresolvedAssetJobDefinition) 
     return busy
 
 
+def _resting(
+    instance: dg.DagsterInstance, job: UnresolvedAssetJobDefinition, now: float
+) -> set[datetime]:
+    """Partitions that a job's last runs took so long for that they are left alone for a while."""
+    lately = dg.RunsFilter(
+        job_name=job.name,
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+        updated_after=datetime.fromtimestamp(now - LONGEST_REST_SECONDS, UTC),
+    )
+    found: set[datetime] = set()
+    for record in instance.get_run_records(lately, limit=HOURS_A_TICK):
+        done = partitions.of_run(record.dagster_run.tags)
+        if done and record.start_time is not None and record.end_time is not None:
+            took = (record.end_time - record.start_time) / len(done)
+            if now < record.end_time + rest_seconds(took):
+                found.update(done)
+    return found
+
+
 def _run_requests(
     due_partitions: Sequence[datetime], step: timedelta, priority: int
 ) -> list[dg.RunRequest]:
@@ -343,7 +369,10 @@ def _run_requests(
 
 def _nothing(pending: int, what: str) -> str:
     if pending:
-        return f"{pending} {what} are pending: their runs are under way, or wait for another try"
+        return (
+            f"{pending} {what} are pending: their runs are under way, wait for another try, or "
+            "took long and rest"
+        )
     return f"all {what} are up to date"
 
 

@@ -14,13 +14,14 @@ import msgspec
 import polars as pl
 
 from stingar_dagster.lake.around import Around, around
+from stingar_dagster.lake.combined import members_of
 from stingar_dagster.lake.hours import count_events, in_batches, read_slice
 from stingar_dagster.lake.kept_rows import KeptRows, day_of, kept_rows
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of_path, hour_key, hour_of_path
 from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_listed
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.partials import kept_in, partials_in
+from stingar_dagster.lake.partials import kept_in
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
 from stingar_dagster.lake.quarantine import quarantine_reasons
 from stingar_dagster.lake.segments import read_frames
@@ -106,16 +107,8 @@ class _Hours:
         self._sources = sources
         self._records = sources.records
         self._no_events = count_events(lake, lake.stream.tables, ())
-        # In format 1 of records an object is one table's.
-        self._tables = {
-            path: table
-            for record in self._records.values()
-            if isinstance(record.partials, dict)
-            for table, path in record.partials.items()
-        }
-        paths = set().union(*(record.partial_paths() for record in self._records.values()))
-        read = in_parallel(lambda path: (path, self._members(path)), sorted(paths))
-        self._members_of = {path: members for path, members in read if members is not None}
+        schemas = {name: dict(frame.schema) for name, frame in self._no_events.items()}
+        self._members_of = members_of(lake, list(self._records.values()), schemas)
 
     def draft(self, table: DailyTable) -> Draft:
         if table.gap is None:
@@ -136,20 +129,11 @@ class _Hours:
     def _with_events(self) -> list[tuple[datetime, Record]]:
         return [(hour, record) for hour, record in sorted(self._records.items()) if record.rows]
 
-    def _members(self, path: str) -> dict[str, list[bytes]] | None:
-        """What an object holds; None where it is gone."""
-        try:
-            data = self._lake.store.read(path)
-        except FileNotFoundError:
-            return None
-        table = self._tables.get(path)
-        return partials_in(data, path) if table is None else {table: [data]}
-
     def _partials(self, table: DailyTable) -> pl.DataFrame:
         none = self._no_events[table.name]
         schema = dict(none.schema)
         hours = self._with_events()
-        if not table.combined:
+        if table.limit is None:
             held = [self._held(table, record) for _, record in hours]
             there = [pieces for pieces in held if pieces is not None]
             if len(there) == len(hours):
@@ -160,8 +144,8 @@ class _Hours:
         return table.gathered(itertools.chain([none], frames))
 
     def _held(self, table: DailyTable, record: Record) -> list[tuple[bytes, str]] | None:
-        """An hour's partials as they are kept, by slice, and their place; None where there is
-        none."""
+        """An hour's partials as they are kept, of all of it or by slice, and their place; None
+        where there is none."""
         path, members = self._stored(table, record)
         pieces = members.get(table.name)
         return None if pieces is None else [(data, path) for data in pieces]

@@ -149,7 +149,7 @@ def count_events(
     """An hour's partial aggregates by table, from its events a bounded number at a time.
 
     Held of the hour are the columns that tables need which look at all of its events at once;
-    `extra`, which senders fill as they like, is not among them (`DailyTable.combined`).
+    `extra`, which senders fill as they like, is not among them (`DailyTable.limit`).
 
     Args:
         lake: where.
@@ -159,15 +159,15 @@ def count_events(
             are.
     """
     none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
-    at_once = [table for table in tables if not table.combined]
+    at_once = [table for table in tables if table.limit is None]
     needs = sorted(set().union(*(table.needs(none.columns) for table in at_once)))
     held = [none.select(needs)]
-    counted = {table.name: table.partials(none) for table in tables if table.combined}
+    counted = {table.name: table.partials(none) for table in tables if table.limit is not None}
     for batch in events:
         frame = table_frame(batch, lake)
         held.append(frame.select(needs))
         for table in tables:
-            if table.combined:
+            if table.limit is not None:
                 so_far = counted[table.name]
                 counted[table.name] = table.gathered([so_far, table.partials(frame)])
     whole = pl.concat(held)

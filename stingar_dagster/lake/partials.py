@@ -56,6 +56,17 @@ def encoded_partials(
     return encoded
 
 
+def zipped(slices: Mapping[Slice, SlicePartials]) -> bytes:
+    """The object that holds partial aggregates, by slice."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for piece, partials in sorted(slices.items()):
+            folder = "" if piece == WHOLE else f"{piece}/"
+            for name, member in partials.items():
+                archive.writestr(zipfile.ZipInfo(f"{folder}{name}{_SUFFIX}", _NO_TIME), member)
+    return buffer.getvalue()
+
+
 def has_all(tables: Iterable[DailyTable], partials: SlicePartials) -> bool:
     """Whether a slice keeps something of each table: of one that was declared since, or that has
     another form since, it does not."""
@@ -71,15 +82,8 @@ def _names(table: DailyTable) -> tuple[str, ...]:
 
 def write_partials(lake: Lake, hour: datetime, slices: Mapping[Slice, SlicePartials]) -> str:
     """Keep an hour's partial aggregates, by slice; returns the object's path."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for piece, partials in sorted(slices.items()):
-            folder = "" if piece == WHOLE else f"{piece}/"
-            for table in lake.stream.tables:
-                for name in _names(table):
-                    info = zipfile.ZipInfo(f"{folder}{name}{_SUFFIX}", _NO_TIME)
-                    archive.writestr(info, partials[name])
-    data = buffer.getvalue()
+    names = [name for table in lake.stream.tables for name in _names(table)]
+    data = zipped({piece: {name: held[name] for name in names} for piece, held in slices.items()})
     path = lake.layout.partials(hour, f"{digest(data)}.zip")
     lake.store.write(path, data)
     return path

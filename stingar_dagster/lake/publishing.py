@@ -18,6 +18,7 @@ import polars as pl
 
 from stingar_dagster.cleaning.clean import with_published_columns
 from stingar_dagster.errors import Conflict
+from stingar_dagster.lake.combined import combined_path
 from stingar_dagster.lake.hours import (
     StagedSlice,
     count_events,
@@ -80,6 +81,8 @@ def publish_events(lake: Lake, hour: datetime, *, again: bool = False) -> Publis
             continue
         for path in publishing.before.partial_paths() - published.record.partial_paths():
             lake.store.remove(path)
+            if len(publishing.before.slices_held()) > 1:
+                lake.store.remove(combined_path(path))
         for path in seen:
             lake.store.remove(path)
         return published
@@ -247,5 +250,6 @@ def _encoded(
 
 def _collect_partials(lake: Lake, hour: datetime, record: Record) -> None:
     """Remove partials that no record names and that no run can be about to name."""
-    names = {path.rsplit("/", 1)[-1] for path in record.partial_paths()}
+    named = record.partial_paths()
+    names = {path.rsplit("/", 1)[-1] for path in (*named, *map(combined_path, named))}
     collect_orphans(lake.store, lake.store.find(lake.layout.partials(hour)), names)

@@ -36,8 +36,13 @@ def least_of(digests: pl.Expr) -> pl.Expr:
     return digests.drop_nulls().unique().sort().head(KEPT)
 
 
+def least_together(name: str) -> pl.Expr:
+    """Of lists of least digests those of all together: for combined aggregates."""
+    return least_of(pl.col(name).list.explode(empty_as_null=False)).alias(name)
+
+
 def count_of(name: str) -> pl.Expr:
     """How many distinct values, from lists of least digests: for merged aggregates."""
-    least = least_of(pl.col(name).list.explode(empty_as_null=False))
+    least = least_together(name)
     estimate = (_RANGE * (KEPT - 1) / least.last().cast(pl.Float64)).round(0).cast(pl.Int64)
     return pl.when(least.len() < KEPT).then(least.len().cast(pl.Int64)).otherwise(estimate)

@@ -12,7 +12,12 @@ from typing import Final
 
 import polars as pl
 
-from stingar_dagster.streams.digests import COUNTED_EXACTLY, count_of, least_digests
+from stingar_dagster.streams.digests import (
+    COUNTED_EXACTLY,
+    count_of,
+    least_digests,
+    least_together,
+)
 from stingar_dagster.streams.expressions import iso_time
 from stingar_dagster.streams.names import of_each_number
 from stingar_dagster.streams.tables import DailyTable, TableColumn
@@ -28,6 +33,7 @@ _QUERIES: Final = pl.len().cast(pl.Int64).alias("queries")
 _ABOUT: Final = f"exact up to {COUNTED_EXACTLY}, then within a tenth"
 
 _FIRST_LAST = (pl.col("time_us").min().alias("first_us"), pl.col("time_us").max().alias("last_us"))
+_FIRST_LAST_COMBINED = (pl.col("first_us").min(), pl.col("last_us").max())
 _SEEN = (
     iso_time(pl.col("first_us").min()).alias("first_seen"),
     iso_time(pl.col("last_us").max()).alias("last_seen"),
@@ -84,6 +90,7 @@ TABLES: Final = (
             _times(_FAILED, "failed"),
             _times(pl.col("enqueued_us") - pl.col("time_us") > _HOUR_US, "late"),
         ),
+        combined=(*_sum("events", "failed", "late"), *map(least_together, ("clients", "domains"))),
         merged=(
             pl.col("events").sum(),
             count_of("clients").alias("unique_clients"),
@@ -116,6 +123,11 @@ TABLES: Final = (
             _times(_FAILED, "failed"),
             *_FIRST_LAST,
         ),
+        combined=(
+            *_sum("queries", "failed"),
+            *map(least_together, ("clients", "names")),
+            *_FIRST_LAST_COMBINED,
+        ),
         merged=(
             pl.col("queries").sum(),
             count_of("clients").alias("unique_clients"),
@@ -146,6 +158,11 @@ TABLES: Final = (
             _times(_FAILED, "failed"),
             *_FIRST_LAST,
         ),
+        combined=(
+            *_sum("queries", "failed"),
+            *map(least_together, ("domains", "names")),
+            *_FIRST_LAST_COMBINED,
+        ),
         merged=(
             pl.col("queries").sum(),
             count_of("domains").alias("unique_domains"),
@@ -169,6 +186,7 @@ TABLES: Final = (
         meaning="One row for each type that was asked for, and code that was answered.",
         keys=(pl.col("qtype"), pl.col("rcode")),
         partial=(_QUERIES, least_digests("client_ip", "clients")),
+        combined=(*_sum("queries"), least_together("clients")),
         merged=(pl.col("queries").sum(), count_of("clients").alias("unique_clients")),
         columns=(
             _text("qtype", "Type, by name; absent where the log names none"),
@@ -190,6 +208,12 @@ TABLES: Final = (
             least_digests("query_name", "names"),
             pl.col("query_name").min().alias("example"),
             *_FIRST_LAST,
+        ),
+        combined=(
+            *_sum("queries"),
+            least_together("names"),
+            pl.col("example").min(),
+            *_FIRST_LAST_COMBINED,
         ),
         merged=(
             pl.col("queries").sum(),
@@ -215,6 +239,7 @@ TABLES: Final = (
         keys=(pl.col("registered_domain"),),
         where=pl.col("registered_domain").is_not_null(),
         partial=(_QUERIES, pl.col("client_ip").min().alias("client_ip"), *_FIRST_LAST),
+        combined=(*_sum("queries"), pl.col("client_ip").min(), *_FIRST_LAST_COMBINED),
         merged=(pl.col("queries").sum(), pl.col("client_ip").min(), *_SEEN),
         columns=(
             _text("registered_domain", "Domain; absent: all beyond the busiest together"),
@@ -243,6 +268,13 @@ TABLES: Final = (
             _times(pl.col("qtype").is_in(["TXT", "NULL", "CNAME", "MX"]), "carrying_types"),
             pl.col("query_name").min().alias("example"),
             *_FIRST_LAST,
+        ),
+        combined=(
+            *_sum("queries", "entropy", "name_bytes", "carrying_types"),
+            least_together("names"),
+            pl.col("longest_label").max(),
+            pl.col("example").min(),
+            *_FIRST_LAST_COMBINED,
         ),
         merged=(
             pl.col("queries").sum(),
@@ -280,6 +312,7 @@ TABLES: Final = (
         meaning="One row for each hour of the day: when was it busy?",
         keys=((pl.col("time_us") // _HOUR_US % 24).alias("hour"),),
         partial=(_QUERIES, _times(_FAILED, "failed")),
+        combined=_sum("queries", "failed"),
         merged=_sum("queries", "failed"),
         columns=(
             _count("hour", "Hour of the day that queries were logged in (UTC), 0 to 23"),

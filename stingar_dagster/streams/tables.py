@@ -116,14 +116,16 @@ class DailyTable:
         quarantine_column: where quarantined events of the day's landed hours are counted, in a
             row without keys.
         combined: aggregates over the partials of one combination of `keys` and `distinct` that give
-            a partial again. With them events are counted a bounded number at a time, and nothing
-            of them is held but the partials; without them, and with a gap, all at once.
-        limit: how many names are told; needs `combined`, and no `distinct`.
+            a partial again. With them an hour that is published in slices is combined once, and a
+            day reads no more of it. None with a gap.
+        limit: how many names are told; needs `combined`, and no `distinct`. Events are then counted
+            a bounded number at a time, and nothing of them is held but the partials.
         order_by: partials are sorted by this column before they are merged, for aggregates that
             look at neighbours.
-        most: rows that an hour and a day keep, those with most events; the events of all others
-            are counted in a row without keys. A day's row misses what its key had in hours in
-            which it was not among them. None: all are kept, where senders can't invent keys.
+        most: rows that a slice, an hour and a day keep, those with most events; the events of all
+            others are counted in a row without keys. A day's row misses what its key had in slices
+            and hours in which it was not among them. None: all are kept, where senders can't invent
+            keys.
         recount: starts a count of the same table that shares nothing with this declaration;
             without one, `stingar verify` can only evaluate the declaration over the whole day.
         revision: raised with every release that makes rows otherwise though their columns are told
@@ -180,9 +182,9 @@ class DailyTable:
         """An hour's partial aggregates, from its events with duplicates removed.
 
         Args:
-            events: in the order in which they are published; with `combined`, in any.
+            events: in the order in which they are published; with a limit, in any.
         """
-        if not self.combined:
+        if self.limit is None:
             return self._counted(events)
         starts = range(0, max(len(events), 1), PART)
         return self.gathered(self._counted(events[start : start + PART]) for start in starts)
@@ -193,15 +195,15 @@ class DailyTable:
         Args:
             parts: in order of time; one at least.
         """
-        if not self.combined:
+        if self.limit is None:
             return pl.concat(parts)
         # A number of rows at a time, so that no more is held than that and what is told.
         waiting: list[pl.DataFrame] = []
         for part in parts:
             waiting.append(part)
             if sum(map(len, waiting)) > _MOST_WAITING:
-                waiting = [self._combined(pl.concat(waiting))]
-        return self._combined(pl.concat(waiting))
+                waiting = [self.of_hour(pl.concat(waiting))]
+        return self.of_hour(pl.concat(waiting))
 
     def _counted(self, events: pl.DataFrame) -> pl.DataFrame:
         frame = events.lazy()
@@ -222,10 +224,17 @@ class DailyTable:
         grouped = frame.group_by(*keys, *self.distinct).agg(*self.partial)
         return grouped.sort(self._partial_keys, nulls_last=True).collect()
 
-    def _combined(self, partials: pl.DataFrame) -> pl.DataFrame:
-        """Partials with one row for each combination, within the limit."""
+    def of_hour(self, partials: pl.DataFrame) -> pl.DataFrame:
+        """Partials with one row for each combination, within the limit or `most`.
+
+        Args:
+            partials: of an hour's slices or of parts of them, concatenated.
+        """
         keys = self._partial_keys
-        rows = partials.group_by(keys).agg(*self.combined)
+        frame = partials.lazy()
+        if self.most is not None:
+            frame = self._with_most(frame, self._weight)
+        rows = frame.group_by(keys).agg(*self.combined).collect()
         if self.limit is not None:
             rows, rest = self.limit.split(rows)
             if len(rest):
@@ -236,6 +245,11 @@ class DailyTable:
     @property
     def _partial_keys(self) -> list[str]:
         return [*self.key_names, *(item.meta.output_name() for item in self.distinct)]
+
+    @property
+    def _weight(self) -> pl.Expr:
+        """Of partials: how many events they count."""
+        return pl.col(self.partial[0].meta.output_name()).sum()
 
     def _with_most(self, frame: pl.LazyFrame, weight: pl.Expr) -> pl.LazyFrame:
         """The rows with the keys of the heaviest; null instead in all others."""
@@ -262,10 +276,10 @@ class DailyTable:
         if self.gap is not None:
             return self.finish(self.join(partials))
         if self.limit is not None:
-            partials = self._combined(partials)
+            partials = self.of_hour(partials)
         frame = partials.lazy()
         if self.most is not None:
-            frame = self._with_most(frame, pl.col(self.partial[0].meta.output_name()).sum())
+            frame = self._with_most(frame, self._weight)
         if self.order_by is not None:
             frame = frame.sort(self.order_by, maintain_order=True)
         rest_last = [] if self.limit is None else [pl.col(self.limit.name).is_null()]

@@ -44,6 +44,8 @@ def day_problems(lake: Lake, published: Published, day: datetime) -> list[Proble
                     return problems
             for recount in declared:
                 recount.end_slice()
+        for recount in declared:
+            recount.end_hour()
     quarantined = sum(
         sum(1 for line in published.quarantine_lines(day + hour * HOUR) if line.event_id)
         for hour in range(24)
@@ -77,7 +79,10 @@ class _Declared:
         self._table = table
         self._events: list[Mapping[str, Any]] = []
         self._partials: list[pl.DataFrame] = []
+        self._slices: list[pl.DataFrame] = []
+        # So that a day without events has the columns.
         self.end_slice()
+        self.end_hour()
 
     def add(self, event: Mapping[str, Any]) -> None:
         self._events.append(event)
@@ -91,8 +96,15 @@ class _Declared:
         events = pl.DataFrame(self._events, schema=self._lake.stream.schema).with_columns(
             time_us=_epoch_us("@timestamp"), enqueued_us=_epoch_us("enqueued_at")
         )
-        self._partials.append(self._table.partials(table_frame(events, self._lake)))
+        self._slices.append(self._table.partials(table_frame(events, self._lake)))
         self._events = []
+
+    def end_hour(self) -> None:
+        """Combine the hour's slices, as it is done for a day (`lake.combined`)."""
+        if self._slices:
+            of_hour = pl.concat(self._slices)
+            self._partials.append(self._table.of_hour(of_hour) if self._table.combined else of_hour)
+        self._slices = []
 
 
 def _canonical(row: Mapping[str, Any]) -> str:

@@ -225,6 +225,27 @@ def test_hours_and_days_with_an_unfinished_run_are_not_asked_for(
     assert asked(daemon.tick("changed_days")) == ["2022-05-19"]
 
 
+@pytest.mark.parametrize(
+    ("took", "ago", "rests"), [(60, 440, True), (60, 460, False), (9, 0, False), (3600, 890, True)]
+)
+def test_a_day_that_took_long_is_left_alone_for_a_while(
+    took: int, ago: int, rests: bool, site: Site, daemon: Daemon
+) -> None:
+    site.put([event(FIVE)], start=FIVE)
+    daemon.run("land", daemon.tick("new_captures"))
+    daemon.run("publish", daemon.tick("changed_hours"))
+    status = dg.DagsterRunStatus.STARTED
+    run = daemon.unfinished("roll", {PARTITION_NAME_TAG: day_key(FIVE)}, status)
+    end = datetime.now(UTC) - timedelta(seconds=ago)
+    for kind, moment in (
+        (dg.DagsterEventType.PIPELINE_START, end - timedelta(seconds=took)),
+        (dg.DagsterEventType.PIPELINE_SUCCESS, end),
+    ):
+        happened = dg.DagsterEvent(event_type_value=kind.value, job_name=run.job_name)
+        daemon.instance.run_storage.handle_run_event(run.run_id, happened, moment)
+    assert asked(daemon.tick("changed_days")) == ([] if rests else ["2022-05-19"])
+
+
 def test_a_run_that_failed_is_asked_for_again_later(
     site: Site, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
