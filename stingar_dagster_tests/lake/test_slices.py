@@ -123,8 +123,9 @@ def test_a_late_event_rewrites_its_slice_and_no_other(site: Site) -> None:
     folder = f"stingar/events/date={NOON:%Y-%m-%d}/hour=12"
     assert published.written == ("events-30.json.gz",)
     kinds = Counter("/".join(path.split("/")[1:2]) for path in store.changed)
-    # The slice, the hour's partial aggregates (the ones before are removed), and its record.
-    assert kinds == {"events": 1, "rollups": 2, "state": 1}
+    # The slice, the hour's partial aggregates, and its record; the aggregates of before, and what
+    # was combined of them, are removed.
+    assert kinds == {"events": 1, "rollups": 3, "state": 1}
     after = site.versions("events")
     assert {path for path in after if after[path] != before[path]} == {
         f"{folder}/events-30.json.gz"
