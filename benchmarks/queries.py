@@ -221,9 +221,15 @@ def _zipf(random: np.random.Generator, many: int, count: int) -> NDArray[np.int6
 
 
 def _stamps(random: np.random.Generator, start: datetime, count: int) -> NDArray[np.float64]:
-    """When events were logged: a moment before they arrive, few minutes or hours before."""
+    """When events were logged: moments before they arrive, and few of them up to two minutes.
+
+    Every tenth minute a sensor is back that was cut off: one in a hundred events is of the same
+    three minutes, up to an hour and a half ago.
+    """
     before = random.exponential(2.0, count)
-    chance = random.random(count)
-    before = np.where(chance < 0.005, random.uniform(0, 120, count), before)
-    before = np.where(chance < 0.0001, random.uniform(0, 7200, count), before)
+    before = np.where(random.random(count) < 0.005, random.uniform(0, 120, count), before)
+    if start.minute % 10 == 0:
+        away = np.random.default_rng(int(start.timestamp())).uniform(600, 5400)
+        is_late = random.random(count) < 0.01
+        before = np.where(is_late, away + random.uniform(0, 180, count), before)
     return np.round(start.timestamp() + 60 * np.arange(count) / count - before, 6)

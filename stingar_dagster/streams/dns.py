@@ -157,15 +157,22 @@ _STEPS = (
 )
 
 
-def dns_stream(columns: Sequence[str] = (), hubs: Sequence[str] = HUBS) -> Stream:
+SLICE_MINUTES: Final = 5
+"""Length of published slices where no setting says otherwise."""
+
+
+def dns_stream(
+    columns: Sequence[str] = (), hubs: Sequence[str] = HUBS, slice_minutes: int = SLICE_MINUTES
+) -> Stream:
     """The stream as it is declared.
 
     Args:
         columns: of zeek's lines that come without a header; none: `KNOWN_COLUMNS`.
         hubs: patterns of the Event Hubs that carry it.
+        slice_minutes: length of published slices; divides 60.
 
     Raises:
-        ValueError: the columns are none of a DNS log.
+        ValueError: the columns are none of a DNS log, or slices of this length don't make an hour.
     """
     known = (tuple(columns),) if columns else KNOWN_COLUMNS
     # What results depend on besides the code.
@@ -182,7 +189,7 @@ def dns_stream(columns: Sequence[str] = (), hubs: Sequence[str] = HUBS) -> Strea
         steps=_STEPS,
         # At the rate of a large network a minute's captures are tens of megabytes.
         slot_minutes=1,
-        slice_minutes=5,
+        slice_minutes=slice_minutes,
         compression=Compression.GZIP,
         source="client_ip",
         shown=("@timestamp", "client_ip", "resolver_ip", "query", "qtype", "rcode", "answers"),

@@ -389,6 +389,18 @@ def test_columns_that_are_none_are_refused_in_a_line(columns: str) -> None:
         declared_streams({"STINGAR_DNS_COLUMNS": columns})
 
 
+@pytest.mark.parametrize("minutes", ["7", "0", "61", "-5", "five", "1.5", "\u0665", "1" * 5000])
+def test_slices_that_do_not_make_an_hour_are_refused_in_one_line(minutes: str) -> None:
+    with pytest.raises(SettingsError, match="STINGAR_DNS_SLICE_MINUTES") as refused:
+        declared_streams({"STINGAR_DNS_SLICE_MINUTES": minutes})
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("", 5), (" 1 ", 1), ("60", 60)])
+def test_the_length_of_slices_is_a_setting(text: str, minutes: int) -> None:
+    assert declared_streams({"STINGAR_DNS_SLICE_MINUTES": text})["dns"].slice_minutes == minutes
+
+
 def test_an_event_hub_belongs_to_one_stream() -> None:
     for hub in ("dns", "dns-campus", "campus-dns", "stingar", "anything"):
         assert STINGAR.carries(hub) != DNS.carries(hub)
