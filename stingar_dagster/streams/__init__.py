@@ -51,8 +51,8 @@ def _slice_minutes(environ: Mapping[str, str]) -> int:
     minutes = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
     if not 0 < minutes <= 60 or 60 % minutes:
         raise SettingsError(
-            f"STINGAR_DNS_SLICE_MINUTES={visible(text, 20)}: write a number of minutes that divides "
-            "60, such as 1, 5 or 60"
+            f"STINGAR_DNS_SLICE_MINUTES={visible(text, 20)}: write a number of minutes that "
+            "divides 60, such as 1, 5 or 60"
         )
     return minutes
 
