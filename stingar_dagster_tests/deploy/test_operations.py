@@ -23,7 +23,7 @@ LINKED: Final = (
 
 # What the handbook quotes of our own messages, as far as no value stands in between.
 QUOTED: Final = (
-    " are pending: their runs are under way, or wait for another try",
+    " are pending: their runs are under way, wait for another try, or took long and rest",
     " are up to date",
     "give it the role ",
     "there is no token for ",
