@@ -26,7 +26,7 @@ from stingar_dagster.lake.hours import (
     read_slice,
     staged_segments,
 )
-from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.lines import joined, lines_of
 from stingar_dagster.lake.partials import (
     SlicePartials,
@@ -39,11 +39,14 @@ from stingar_dagster.lake.publication import Record, SliceRecord, read_record
 from stingar_dagster.lake.reopened import mark, marks
 from stingar_dagster.lake.segments import collect_orphans
 from stingar_dagster.lake.slices import Form, Slice, is_object, overlapping, spans_of
+from stingar_dagster.storage import Entry
 
 _FORMAT: Final = 3
 """Of records of hours that older releases can't read."""
 
 _ATTEMPTS: Final = 20
+_UNKNOWN: Final = -1
+"""Size of an object that no listing tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,10 @@ def publish_events(lake: Lake, hour: datetime, *, again: bool = False) -> Publis
         Conflict: others kept replacing the hour's objects.
     """
     seen = marks(lake, hour).get(hour, [])
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
-            publishing = _Publishing(lake, hour, seen)
+            # A listing may be behind: after a conflict each object is asked for by itself.
+            publishing = _Publishing(lake, hour, seen, trusts_listing=attempt == 0)
             published = publishing.run(again)
         except (Conflict, FileNotFoundError):
             # Another run was faster, or a segment was replaced: look again.
@@ -96,12 +100,15 @@ class _Publishing:
     Args:
         lake, hour: whose.
         marks: the hour's marks; one that is set here is added.
+        trusts_listing: take versions of objects from a listing.
 
     Attributes:
         before: the record that was there.
     """
 
-    def __init__(self, lake: Lake, hour: datetime, marks: list[str]) -> None:
+    def __init__(
+        self, lake: Lake, hour: datetime, marks: list[str], *, trusts_listing: bool
+    ) -> None:
         self._lake = lake
         self._hour = hour
         self._marks = marks
@@ -114,6 +121,8 @@ class _Publishing:
         entries = lake.store.find(lake.layout.events_in(hour))
         named = {entry.path.rsplit("/", 1)[-1]: entry for entry in entries}
         self._there = {name: entry for name, entry in named.items() if is_object(name)}
+        if not trusts_listing:
+            self._ask_versions()
         _collect_partials(lake, hour, self.before)
         self._segments = staged_segments(lake, hour)
         mine = {self._form.name(piece) for piece in self._form.slices()}
@@ -162,6 +171,17 @@ class _Publishing:
         encoded = msgspec.json.encode(record, order="deterministic")
         self._lake.store.write(self._record_path, encoded, expected=self._version)
         return Published(record, tuple(written))
+
+    def _ask_versions(self) -> None:
+        names = [self._form.name(piece) for piece in self._form.slices()]
+        paths = [self._lake.layout.events(self._hour, name) for name in names]
+        etags = in_parallel(self._lake.store.etag, paths)
+        for name, path, etag in zip(names, paths, etags, strict=True):
+            listed = self._there.pop(name, None)
+            if listed is not None and listed.etag == etag:
+                self._there[name] = listed
+            elif etag is not None:
+                self._there[name] = Entry(path, etag, _UNKNOWN, None)
 
     def _is_cut_otherwise(self) -> bool:
         held = self.before.objects().values()
