@@ -76,12 +76,19 @@ def _by_place(rows: Rows) -> dict[tuple[int, int], Any]:
         for name, raw in rows.raws.items()
         if _FIELDS[name].kind is not FieldKind.FREE
     ]
+    extra = {row: dict(members) for row, members in rows.extra.items()}
+    odd_times = {row: set(names) for row, names in rows.odd_times.items()}
+    # The exact way has put these there.
+    for name, at in rows.number_times.items():
+        for row in at.tolist():
+            extra.setdefault(row, {})[name] = rows.values[name][row]
+            odd_times.setdefault(row, set()).add(name)
     places = zip(rows.record.tolist(), rows.sub.tolist(), strict=True)
     return {
         place: (
             tuple(column[row] for column in columns),
-            rows.extra.get(row, {}),
-            rows.odd_times.get(row, set()),
+            extra.get(row, {}),
+            odd_times.get(row, set()),
         )
         for row, place in enumerate(places)
     }

@@ -24,6 +24,8 @@ try:
 except ImportError:
     pytest.skip("playwright is not there: pip install playwright", allow_module_level=True)
 
+from stingar_dagster_tests.browser.opening import group_path
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -84,7 +86,7 @@ def page(address: str) -> Iterator[Page]:
 
 
 def test_assets_partitions_and_runs_can_be_seen(address: str, page: Page) -> None:
-    page.goto(f"{address}/asset-groups")
+    page.goto(address + group_path())
     page.get_by_text("cleaned_events").first.wait_for(timeout=30_000)
     path = f"/assets/stingar/landed_events?view=partitions&partition={quote(HOUR_KEY, safe='')}"
     page.goto(address + path)

@@ -47,6 +47,11 @@ def asset_path(name: str, view: str = "overview", check: str = "") -> str:
     return f"/assets/stingar/{name}?view={view}" + (f"&checkDetail={check}" if check else "")
 
 
+def group_path(stream: str = "stingar") -> str:
+    """Where the UI shows the graph of all assets, with those of one stream unfolded."""
+    return f"/asset-groups?expanded=global%40global%3A{stream}"
+
+
 def look_at(page: Page, address: str, *texts: str) -> None:
     """Open an address, and wait until it shows these texts."""
     page.goto(address, wait_until="domcontentloaded")

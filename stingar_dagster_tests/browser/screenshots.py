@@ -33,6 +33,7 @@ from stingar_dagster_tests.browser.opening import (
     PHONE,
     asset_path,
     chromium,
+    group_path,
     look_at,
     look_at_partition,
     new_page,
@@ -160,7 +161,7 @@ class Camera:
         page.context.close()
 
     def lineage(self, page: Page) -> None:
-        look_at(page, f"{self.address}/asset-groups", "daily_report")
+        look_at(page, self.address + group_path(), "daily_report")
         page.get_by_text("Hide navigation").click()
 
     def asset(self, page: Page) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from stingar_dagster.lake.daily import REPORT
 from stingar_dagster.partitions import day_key, hour_key
-from stingar_dagster.streams import STINGAR
+from stingar_dagster.streams import STREAMS, Stream
 from stingar_dagster_tests.reliability.serving import asked
 
 try:
@@ -35,6 +35,7 @@ from stingar_dagster_tests.browser.opening import (
     PHONE,
     asset_path,
     chromium,
+    group_path,
     look_at,
     look_at_partition,
     metadata,
@@ -74,10 +75,13 @@ def page(browser: Browser) -> Page:
     return new_page(browser)
 
 
-def test_the_graph_shows_every_asset(lake: Served, page: Page) -> None:
-    look_at(page, f"{lake.address}/asset-groups")
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
+def test_the_graph_shows_every_asset(stream: Stream, lake: Served, page: Page) -> None:
+    # Only what lies in view is drawn.
+    page.set_viewport_size({"width": DESK["width"], "height": 2 * DESK["height"]})
+    look_at(page, lake.address + group_path(stream.name))
     events = ("captures", "landed_events", "quarantined_events", "cleaned_events")
-    for name in (*events, *(table.name for table in STINGAR.tables), REPORT):
+    for name in (*events, *(table.name for table in stream.tables), REPORT):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
 
 

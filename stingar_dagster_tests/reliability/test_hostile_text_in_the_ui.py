@@ -17,6 +17,8 @@ try:
 except ImportError:
     pytest.skip("playwright is not there: pip install playwright", allow_module_level=True)
 
+from stingar_dagster_tests.browser.opening import group_path
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -116,7 +118,7 @@ def pages(runs: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Paths by name, each with a text that shows that it is there."""
     hour, day = quote(HOUR_KEY, safe=""), DAY_KEY
     found = {
-        "graph": ("/asset-groups", "cleaned_events"),
+        "graph": (group_path(), "cleaned_events"),
         "runs": ("/runs", "stingar_land"),
         "failed run": (f"/runs/{runs['failed']}", "written by a newer release"),
         "failed check run": (f"/runs/{runs['failed check']}", "STEP_FAILURE"),
