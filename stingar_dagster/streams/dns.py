@@ -135,10 +135,14 @@ def _by_name(name: str, numbers: dict[str, int], generic: str) -> tuple[pl.Expr,
     named = pl.coalesce(f"{name}_name", by_number)
     meant = named.replace_strict(
         numbers,
-        default=named.str.extract(rf"^{generic}([0-9]{{1,5}})$").cast(pl.Int64),
+        default=named.str.extract(_generic_name(generic)).cast(pl.Int64),
         return_dtype=pl.Int64(),
     )
     return named.alias(name), pl.when(sent.ne_missing(meant)).then(sent).alias(f"{name}_number")
+
+
+def _generic_name(begin: str) -> str:
+    return rf"^{begin}([0-9]{{1,5}})$"
 
 
 _STEPS = (

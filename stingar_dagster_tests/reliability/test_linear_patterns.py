@@ -21,6 +21,8 @@ import polars as pl
 import pytest
 
 import stingar_dagster
+from stingar_dagster.streams import dns
+from stingar_dagster.streams.formats import zeek
 
 SIZE: Final = 1_000_000
 MOST_SECONDS: Final = 0.1
@@ -34,6 +36,17 @@ _NOT_CALLED_ON_EVENTS: Final = {
     "storage.azure_access._CONTAINER", "storage.azure_access._HOST", "storage.queue._NAME",
 }  # fmt: skip
 """Only the operator's own settings are read with these."""
+_NEEDS_A_BROKER: Final = {"stingar_dagster.celery_app"}
+"""Can only be imported by a worker, and reads no event."""
+_OF_WHOLE_LINES: Final = {"streams.formats.bind._LINE"}
+"""Never looked for somewhere in a text."""
+_MADE: Final = {
+    "_generic_name": dns._generic_name("TYPE"),
+    "_pattern": zeek._pattern(
+        zeek.Columns(tuple(zeek.column(name, of) for name, of in dns.COLUMN_TYPES.items()))
+    ),
+}
+"""What functions make of declarations, by their names."""
 _MADE_OF_TEXT: Final = {"_any_case"}
 """Functions that make a pattern of what an analyst looks for: letters one by one, no repeats."""
 
@@ -50,7 +63,8 @@ class Expression:
 
 def modules() -> Iterator[ModuleType]:
     for found in pkgutil.walk_packages(stingar_dagster.__path__, "stingar_dagster."):
-        yield importlib.import_module(found.name)
+        if found.name not in _NEEDS_A_BROKER:
+            yield importlib.import_module(found.name)
 
 
 def expressions() -> Iterator[Expression]:
@@ -95,6 +109,8 @@ def known(node: ast.expr, module: ModuleType, place: str) -> Any:
     """A pattern as it is written, or as the module names it."""
     if isinstance(node, ast.Constant):
         return node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _MADE:
+        return _MADE[node.func.id]
     assert isinstance(node, ast.Name), f"{place}: name the pattern, so that it can be tried"
     return getattr(module, node.id)
 
@@ -185,8 +201,10 @@ def works(expression: Expression) -> Iterator[Any]:
         yield lambda column: column.str.replace_all(pattern, "")
     else:
         compiled = re.compile(pattern, expression.flags)
-        yield compiled.search
         yield compiled.fullmatch
+        if expression.place.removeprefix("stingar_dagster.") in _OF_WHOLE_LINES:
+            return
+        yield compiled.search
         yield lambda text: next(iter(compiled.finditer(text, SIZE // 2)), None)
         yield lambda text: compiled.split(text, maxsplit=1000)
 
