@@ -91,7 +91,7 @@ def of_tables(
             if name == "daily_hours"
             else {}
         )
-        return name, numbers | drawn(pictures.of_table(name, frame)) | found
+        return name, numbers | drawn(pictures.of_table(table, frame)) | found
 
     return dict(in_parallel(look, records))
 

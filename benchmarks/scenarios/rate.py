@@ -32,6 +32,7 @@ from typing import Final
 from benchmarks.latency import unpublished
 from benchmarks.measuring import ROOT, descendants, end_group
 from benchmarks.queries import MINUTE, captures
+from stingar_dagster.capture.names import CaptureFormat
 from stingar_dagster.lake.ledger import read_ledger
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.settings import Settings
@@ -56,12 +57,14 @@ class Network:
     """Captures of a network, and where they land.
 
     Attributes:
-        site: the pipeline that is to do them.
+        landing: folder.
+        names: of captures.
         staged: folder in which captures are made before their time.
         rate: events a second.
     """
 
-    site: Pipeline
+    landing: Path
+    names: CaptureFormat
     staged: Path
     rate: int
 
@@ -79,7 +82,7 @@ class Network:
         found = []
         for partition in range(PARTITIONS):
             path = self._path(partition, minute)
-            place = Path(self.site.settings.landing) / path
+            place = self.landing / path
             place.parent.mkdir(parents=True, exist_ok=True)
             (self.staged / path).rename(place)
             hour = minute.replace(minute=0)
@@ -87,7 +90,7 @@ class Network:
         return found
 
     def _path(self, partition: int, minute: datetime) -> str:
-        return self.site.landing.format.path("campus", "dns", partition, minute)
+        return self.names.path("campus", "dns", partition, minute)
 
 
 @dataclass(slots=True)
@@ -175,7 +178,7 @@ def note_published(site: Pipeline, waiting: list[Landed]) -> None:
             item.published = now - item.at
 
 
-def live(network: Network, start: datetime, minutes: int) -> list[Landed]:
+def live(network: Network, site: Pipeline, start: datetime, minutes: int) -> list[Landed]:
     """Land captures minute by minute; those of the last ones may not be published yet."""
     landed: list[Landed] = []
     with get_context("spawn").Pool(1) as maker:
@@ -187,7 +190,7 @@ def live(network: Network, start: datetime, minutes: int) -> list[Landed]:
             ahead.pop(minute).get(timeout=60)
             # A window lands when it is over.
             while datetime.now(UTC) < coming:
-                note_published(network.site, [item for item in landed if item.published is None])
+                note_published(site, [item for item in landed if item.published is None])
                 time.sleep(0.5)
             landed += network.land(minute)
             left = sum(item.published is None for item in landed)
@@ -196,19 +199,21 @@ def live(network: Network, start: datetime, minutes: int) -> list[Landed]:
     return landed
 
 
-def settle(network: Network, landed: list[Landed], seconds: float) -> list[Landed]:
+def settle(site: Pipeline, landed: list[Landed], seconds: float) -> list[Landed]:
     """Wait until all of it is published; what is not."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         left = [item for item in landed if item.published is None]
         if not left:
             return []
-        note_published(network.site, left)
+        note_published(site, left)
         time.sleep(0.5)
     return [item for item in landed if item.published is None]
 
 
-def backlog(network: Network, start: datetime, minutes: int, patience: float) -> dict[str, float]:
+def backlog(
+    network: Network, site: Pipeline, start: datetime, minutes: int, patience: float
+) -> dict[str, float]:
     """Land a stop's captures at once, and go on; seconds until nothing of them is left."""
     landed = [item for n in range(minutes) for item in network.land(start + n * MINUTE)]
     begun = time.monotonic()
@@ -225,7 +230,7 @@ def backlog(network: Network, start: datetime, minutes: int, patience: float) ->
 
     thread = Thread(target=go_on, daemon=True)
     thread.start()
-    left = settle(network, landed, patience)
+    left = settle(site, landed, patience)
     took = time.monotonic() - begun
     stop.set()
     thread.join(timeout=90)
@@ -239,7 +244,7 @@ def backlog(network: Network, start: datetime, minutes: int, patience: float) ->
 
 
 @contextmanager
-def dagster(work: Path, start: datetime) -> Iterator[int]:
+def dagster(work: Path, start: datetime, slice_minutes: int) -> Iterator[int]:
     """Dagster's processes, as the demo starts them; the process id."""
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(ROOT / name, work)
@@ -250,6 +255,7 @@ def dagster(work: Path, start: datetime) -> Iterator[int]:
         "STINGAR_LANDING": str(work / "landing"),
         "STINGAR_LAKE": str(work / "lake"),
         "STINGAR_START": f"{start:%Y-%m-%d}",
+        "STINGAR_DNS_SLICE_MINUTES": str(slice_minutes),
         # The captures of the stop are those of hours before.
         "STINGAR_LOOKBACK_HOURS": "6",
     }
@@ -278,21 +284,23 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=3600, help="events a second")
     parser.add_argument("--minutes", type=int, default=30)
     parser.add_argument("--stop", type=int, default=120, help="minutes; 0: no stop")
+    parser.add_argument("--slice", type=int, default=1, help="minutes of an object")
     args = parser.parse_args()
     work: Path = args.folder.resolve()
     shutil.rmtree(work, ignore_errors=True)
     (work / "landing").mkdir(parents=True)
     settings = Settings(landing=str(work / "landing"), lake=str(work / "lake"))
-    network = Network(Pipeline(settings, DNS), work / "staged", args.rate)
+    site = Pipeline(settings, DNS)
+    network = Network(work / "landing", site.landing.format, work / "staged", args.rate)
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     results: dict[str, float] = {}
-    with dagster(work, now - timedelta(days=2)) as pid:
+    with dagster(work, now - timedelta(days=2), args.slice) as pid:
         time.sleep(40)  # until its processes are there
         start = datetime.now(UTC).replace(second=0, microsecond=0) + MINUTE
         watch = Watch(pid)
         with watch.watching():
-            landed = live(network, start, args.minutes)
-        left = settle(network, landed, 120)
+            landed = live(network, site, start, args.minutes)
+        left = settle(site, landed, 120)
         seconds = sorted(item.published for item in landed if item.published is not None)
         results |= {
             "captures": len(landed),
@@ -311,7 +319,7 @@ def main() -> None:
                 network.make(begin + number * MINUTE)
             watch = Watch(pid)
             with watch.watching():
-                results = backlog(network, begin, args.stop, patience=3600)
+                results = backlog(network, site, begin, args.stop, patience=3600)
             print(json.dumps(results | watch.told(), indent=1), flush=True)
 
 

@@ -20,48 +20,40 @@ from stingar_dagster.lake.segments import decode
 from stingar_dagster.report.charts import COLOURS, bars, hour_areas
 from stingar_dagster.report.facts import hours_by_app
 from stingar_dagster.safe_text import visible
+from stingar_dagster.streams.tables import DailyTable
 
 TOP: Final = 5
 LARGEST_READ: Final = 16_000_000
 """Bytes of an object that are read for its first rows, or for a picture."""
 _LOOK: Final = COLOURS[1]
 
-_BARS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
-    "daily_summary": ("busiest honeypots", ("sensor", "app"), "events"),
-    "daily_sources": ("top sources", ("src_ip",), "events"),
-    "daily_credentials": ("top credentials", ("username", "password"), "attempts"),
-    "daily_ports": ("top ports", ("dest_port", "transport"), "events"),
-    "daily_commands": ("top commands", ("command",), "events"),
-    "daily_downloads": ("top links and files", ("artifact",), "events"),
-    "daily_fingerprints": ("top clients", ("ssh_version", "kex_hassh"), "events"),
-    "daily_sensors": ("top sensors", ("sensor",), "events"),
-    "daily_drift": ("drift by sensor", ("sensor", "field"), "events"),
-}
-"""For a table, sorted by the numbers: what is drawn, the label's columns, and the numbers'."""
 
-
-def of_table(name: str, rows: pl.DataFrame) -> dict[str, str]:
+def of_table(table: DailyTable, rows: pl.DataFrame) -> dict[str, str]:
     """SVG pictures of a daily table, by title.
 
     Args:
-        name: of the table.
+        table: which.
         rows: its first ones; all of `daily_hours`.
     """
-    if name == "daily_hours" and len(rows):
-        return {"events an hour, 00 to 23 UTC": hour_areas(_few(hours_by_app({name: rows})))}
-    if name not in _BARS or rows.is_empty():
+    if table.name == "daily_hours" and len(rows):
+        return {"events an hour, 00 to 23 UTC": hour_areas(_few(hours_by_app({table.name: rows})))}
+    told = table.picture
+    if told is None or rows.is_empty():
         return {}
-    title, labels, numbers = _BARS[name]
     # The row of what was quarantined has no such numbers.
-    ranked = rows.filter(pl.col(numbers).is_not_null())[:TOP]
+    ranked = rows.filter(pl.col(told.numbers).is_not_null())
+    if table.most is not None:
+        # Nor is that of all others together one of the first.
+        ranked = ranked.filter(pl.any_horizontal(pl.col(told.labels).is_not_null()))
+    ranked = ranked[:TOP]
     drawn = [
         (
-            " / ".join("-" if row[label] is None else str(row[label]) for label in labels),
-            row[numbers],
+            " / ".join("-" if row[label] is None else str(row[label]) for label in told.labels),
+            row[told.numbers],
         )
         for row in ranked.iter_rows(named=True)
     ]
-    return {title: bars(drawn)} if drawn else {}
+    return {told.title: bars(drawn)} if drawn else {}
 
 
 def busiest_hour(rows: pl.DataFrame) -> int:

@@ -20,7 +20,7 @@ from stingar_dagster.streams.digests import (
 )
 from stingar_dagster.streams.expressions import iso_time
 from stingar_dagster.streams.names import of_each_number
-from stingar_dagster.streams.tables import DailyTable, TableColumn
+from stingar_dagster.streams.tables import DailyTable, Picture, TableColumn
 
 MOST: Final = 5_000
 """Rows of a table that tells much of each."""
@@ -80,6 +80,7 @@ _LONG_LABEL: Final = 40
 TABLES: Final = (
     DailyTable(
         name="daily_summary",
+        picture=Picture("queries by sensor", ("sensor",), "events"),
         meaning="The day at a glance: one row for each sensor. A row without one holds what names "
         "none, and another what could not become an event.",
         keys=(pl.col("sensor"),),
@@ -113,6 +114,7 @@ TABLES: Final = (
     ),
     DailyTable(
         name="daily_domains",
+        picture=Picture("top domains", ("registered_domain",), "queries"),
         meaning="One row for each registered domain: who asks for it, and with what success.",
         keys=(pl.col("registered_domain"),),
         where=pl.col("registered_domain").is_not_null(),
@@ -148,6 +150,7 @@ TABLES: Final = (
     ),
     DailyTable(
         name="daily_clients",
+        picture=Picture("busiest clients", ("client_ip",), "queries"),
         meaning="One row for each client: how much it asks, and for what.",
         keys=(pl.col("client_ip"),),
         where=pl.col("client_ip").is_not_null(),
@@ -183,6 +186,7 @@ TABLES: Final = (
     ),
     DailyTable(
         name="daily_types",
+        picture=Picture("types and answers", ("qtype", "rcode"), "queries"),
         meaning="One row for each type that was asked for, and code that was answered.",
         keys=(pl.col("qtype"), pl.col("rcode")),
         partial=(_QUERIES, least_digests("client_ip", "clients")),
@@ -199,6 +203,7 @@ TABLES: Final = (
     ),
     DailyTable(
         name="daily_failures",
+        picture=Picture("clients with most failures", ("client_ip", "rcode"), "queries"),
         meaning="One row for each client and error that it was answered: who looks for what is "
         "not there.",
         keys=(pl.col("client_ip"), pl.col("rcode")),
@@ -252,6 +257,7 @@ TABLES: Final = (
     ),
     DailyTable(
         name="daily_tunnels",
+        picture=Picture("signs of tunnels", ("client_ip", "registered_domain"), "queries"),
         meaning="One row for each client and registered domain with signs of data in names: many "
         "distinct names, long labels, letters as good as random. Signs, not proof: mail filters "
         "and content networks look so, too.",

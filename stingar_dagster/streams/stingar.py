@@ -22,7 +22,7 @@ from stingar_dagster.streams.stingar_kinds import ENTERED, KIND, TRIES
 from stingar_dagster.streams.stingar_recount import RECOUNTS
 from stingar_dagster.streams.stingar_sessions import DAILY_SESSIONS
 from stingar_dagster.streams.stream import Column, Field, FieldKind, Stream, usual_in_extra
-from stingar_dagster.streams.tables import DailyTable, Limit, TableColumn
+from stingar_dagster.streams.tables import DailyTable, Limit, Picture, TableColumn
 
 TEXT, INTEGER, PORT = FieldKind.TEXT, FieldKind.INTEGER, FieldKind.PORT
 LIST, PAIR, FREE = FieldKind.LIST, FieldKind.PAIR, FieldKind.FREE
@@ -272,6 +272,7 @@ _MEMBER = pl.col("member").struct
 _TABLES = (
     DailyTable(
         name="daily_summary",
+        picture=Picture("busiest honeypots", ("sensor", "app"), "events"),
         recount=RECOUNTS["daily_summary"],
         meaning="The day at a glance: one row for each sensor and honeypot software. A row "
         "without both holds what could not become an event.",
@@ -320,6 +321,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_sources",
+        picture=Picture("top sources", ("src_ip",), "events"),
         recount=RECOUNTS["daily_sources"],
         meaning="One row for each source address: how busy it was, where, and when.",
         keys=(pl.col("src_ip"),),
@@ -351,6 +353,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_ports",
+        picture=Picture("top ports", ("dest_port", "transport"), "events"),
         recount=RECOUNTS["daily_ports"],
         meaning="One row for each port that was attacked, and its transport protocol.",
         keys=(pl.col("dest_port"), pl.col("transport")),
@@ -368,6 +371,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_credentials",
+        picture=Picture("top credentials", ("username", "password"), "attempts"),
         recount=RECOUNTS["daily_credentials"],
         meaning="One row for each user name and password that was tried, and the protocol.",
         keys=(pl.col("username"), pl.col("password"), pl.col("protocol")),
@@ -390,6 +394,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_commands",
+        picture=Picture("top commands", ("command",), "events"),
         recount=RECOUNTS["daily_commands"],
         meaning="One row for each command line that attackers entered.",
         keys=(pl.col("command"),),
@@ -413,6 +418,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_downloads",
+        picture=Picture("top links and files", ("artifact",), "events"),
         recount=RECOUNTS["daily_downloads"],
         meaning="One row for each link or file hash that attackers fetched or named.",
         keys=(
@@ -446,6 +452,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_fingerprints",
+        picture=Picture("top clients", ("ssh_version", "kex_hassh"), "events"),
         recount=RECOUNTS["daily_fingerprints"],
         meaning="One row for each SSH client: its HASSH fingerprint and version banner.",
         keys=(pl.col("kex_hassh"), pl.col("ssh_version")),
@@ -470,6 +477,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_sensors",
+        picture=Picture("top sensors", ("sensor",), "events"),
         recount=RECOUNTS["daily_sensors"],
         meaning="One row for each sensor: is it alive, and how fast do its events arrive?",
         keys=(pl.col("sensor"),),
@@ -540,6 +548,7 @@ _TABLES = (
     ),
     DailyTable(
         name="daily_drift",
+        picture=Picture("drift by sensor", ("sensor", "field"), "events"),
         recount=RECOUNTS["daily_drift"],
         meaning="One row for each field that came otherwise than declared, and sensor: fields "
         "that nobody declared, and declared ones sent as another type. All are kept in `extra`.",

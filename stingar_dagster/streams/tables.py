@@ -45,6 +45,21 @@ class TableColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """Bars of a table's first rows.
+
+    Attributes:
+        title: what is drawn.
+        labels: columns that name a bar.
+        numbers: the column that gives its length, by which rows are sorted.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    numbers: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """How many names that senders choose a table tells; the rest is one row without keys.
 
@@ -126,6 +141,7 @@ class DailyTable:
             others are counted in a row without keys. A day's row misses what its key had in slices
             and hours in which it was not among them. None: all are kept, where senders can't invent
             keys.
+        picture: what is drawn of it; None: nothing.
         recount: starts a count of the same table that shares nothing with this declaration;
             without one, `stingar verify` can only evaluate the declaration over the whole day.
         revision: raised with every release that makes rows otherwise though their columns are told
@@ -149,6 +165,7 @@ class DailyTable:
     limit: Limit | None = None
     order_by: str | None = None
     most: int | None = None
+    picture: Picture | None = None
     recount: Callable[[], Recount] | None = None
     revision: int = 1
 
