@@ -130,7 +130,7 @@ def read_indicators(lake: Lake, table: JoinedTable, day: datetime) -> pl.DataFra
     return found.with_columns(
         digests.alias("digest"),
         pl.concat_list(seen_as).list.drop_nulls().alias("seen_as"),
-        pl.col("sensors").list.head(MOST_SENSORS),
+        pl.col("sensors").list.head(MOST_SENSORS).list.eval(pl.element().str.head(LONGEST)),
         pl.col("example_seen").str.head(LONGEST),
     ).select(list(schema))
 

@@ -175,7 +175,7 @@ class Exposures:
             "downloads": seen.downloads or None,
             "attacks": seen.attacks or None,
             "unique_sensors": len(seen.sensors),
-            "sensors": sorted(seen.sensors)[:20],
+            "sensors": [sensor[:_LONGEST] for sensor in sorted(seen.sensors)[:20]],
             "first_seen": min(seen.times),
             "last_seen": max(seen.times),
             "example_seen": min(seen.links)[:_LONGEST] if seen.links else None,
