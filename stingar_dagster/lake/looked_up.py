@@ -175,14 +175,25 @@ def _of_slice(piece: Slice, digests: Digests) -> pl.DataFrame:
 def _write(
     lake: Lake, hour: datetime, record: Record, frames: Iterable[pl.DataFrame]
 ) -> pl.DataFrame:
-    merged = (
-        pl.concat([pl.DataFrame(schema=_SCHEMA), *frames])
-        .group_by("digest")
-        .agg(pl.col("slices").bitwise_or())
-        .sort("digest")
-    )
+    merged = _merged(pl.concat([pl.DataFrame(schema=_SCHEMA), *frames]))
     lake.store.write(_path(lake, hour, record), encode(merged))
     return merged
+
+
+def _merged(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each digest once, with all its slices, ascending.
+
+    Parts are ascending already, which numpy's stable sort makes use of: with millions of digests
+    that is several times faster than to group them.
+    """
+    digests, slices = frame["digest"].to_numpy(), frame["slices"].to_numpy()
+    order = np.argsort(digests, kind="stable")
+    ordered = digests[order]
+    firsts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+    if not len(firsts):
+        return frame
+    masks = np.bitwise_or.reduceat(slices[order], firsts)
+    return pl.DataFrame({"digest": ordered[firsts], "slices": masks}, schema=_SCHEMA)
 
 
 def _read(lake: Lake, hour: datetime, record: Record) -> pl.DataFrame | None:

@@ -51,7 +51,11 @@ def of_table(name: str, rows: pl.DataFrame) -> dict[str, str]:
         return {"events an hour, 00 to 23 UTC": hour_areas(_few(hours_by_app({name: rows})))}
     if name not in _BARS or rows.is_empty():
         return {}
-    title, labels, numbers = _BARS[name]
+    title, named, numbers = _BARS[name]
+    # Another stream's table of the name may tell its rows by other columns.
+    labels = [label for label in named if label in rows.columns]
+    if not labels or numbers not in rows.columns:
+        return {}
     # The row of what was quarantined has no such numbers.
     ranked = rows.filter(pl.col(numbers).is_not_null())[:TOP]
     drawn = [

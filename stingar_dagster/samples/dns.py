@@ -130,9 +130,9 @@ def _query(rng: Random, at: datetime) -> _Query:
     if chance < 0.003:
         ip, qtype, number, rcode = rng.choice(EXPOSED), "A", 1, "NOERROR"
         name, answers = rng.choice(DOWNLOAD_HOSTS), ("192.0.2.66",)
-    elif chance < 0.004:
+    elif chance < 0.006:
         ip, qtype, number, rcode = ANSWERED_AN_ATTACKER, "A", 1, "NOERROR"
-        name, answers = "cheap.hosting.example", (f"203.0.113.{rng.choice((17, 77, 201))}",)
+        name, answers = "cheap.hosting.example", (f"203.0.113.{rng.randrange(10, 18)}",)
     return _Query(
         at, ip, rng.randrange(1024, 65536), rng.choice(RESOLVERS),
         "tcp" if rng.random() < 0.01 else "udp", name, qtype, number, rcode, answers,

@@ -6,7 +6,6 @@ stands for each, which can be told equal or not. Not here: which columns hold th
 """
 
 import socket
-from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -34,7 +33,7 @@ def looked_up(text: str) -> str | None:
     if found is not None:
         return found
     name = compared(text)
-    if name in ("", ".") or any(letter.isspace() for letter in name):
+    if name == "." or name.split() != [name]:
         return None
     return _backwards(name) or name
 
@@ -54,7 +53,6 @@ def address(text: str) -> str | None:
     return text
 
 
-@lru_cache(maxsize=1 << 16)
 def _v6(text: str) -> str | None:
     try:
         packed = socket.inet_pton(socket.AF_INET6, text)
