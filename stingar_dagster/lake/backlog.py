@@ -20,7 +20,7 @@ from stingar_dagster.lake.daily import (
     table_records,
 )
 from stingar_dagster.lake.indicators import OtherTables, is_of_others
-from stingar_dagster.lake.joined import joined_sources
+from stingar_dagster.lake.joined import joined_sources, own_sources
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of, hour_key, hour_of_path, parse_hour
 from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger
@@ -145,17 +145,15 @@ def _stale_joined(
 ) -> str:
     """What a joined table of a day should be made from, if it was made from something else."""
     for table in lake.stream.joined:
-        expected = joined_sources(lake, table, day, hours, other_tables)
         made_from = (records[table.name] or Record()).made_from
-        if not others:
-            expected, made_from = _without_others(expected), _without_others(made_from)
+        if others:
+            expected = joined_sources(lake, table, day, hours, other_tables)
+        else:
+            expected = own_sources(lake, hours)
+            made_from = tuple(name for name in made_from if not is_of_others(name))
         if made_from != expected:
             return " ".join(expected)
     return ""
-
-
-def _without_others(made_from: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in made_from if not is_of_others(name))
 
 
 def landed_hours(

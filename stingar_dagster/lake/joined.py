@@ -26,9 +26,9 @@ from stingar_dagster.lake.hours import in_batches, read_slice, table_frame
 from stingar_dagster.lake.indicators import OtherTables, read_indicators
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import json_lines
-from stingar_dagster.lake.looked_up import Digests, found_in_slices, hour_name, slice_key
+from stingar_dagster.lake.looked_up import Digests, found_in_slices, hour_name, slice_name
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
-from stingar_dagster.lake.segments import collect_orphans, decode, digest, encode
+from stingar_dagster.lake.segments import decode, digest, encode
 from stingar_dagster.lake.slices import Slice, overlapping
 from stingar_dagster.streams.digests import count_of, least_digests, least_of
 from stingar_dagster.streams.digests import digest as digest_of
@@ -112,12 +112,13 @@ def joined_sources(
         hours: the records of the day's hours, where they were just read.
         others: of other streams, where some were looked at for other days.
     """
-    hours = hour_records(lake, day) if hours is None else hours
-    mine = (hour_name(lake, hour, held) for hour, held in sorted(hours.items()) if held.rows)
-    made_from = tuple(mine)
-    if not made_from:
-        return ()
-    return (*made_from, *(others or OtherTables(lake)).names(table, day))
+    mine = own_sources(lake, hour_records(lake, day) if hours is None else hours)
+    return (*mine, *(others or OtherTables(lake)).names(table, day)) if mine else ()
+
+
+def own_sources(lake: Lake, hours: Mapping[datetime, Record]) -> tuple[str, ...]:
+    """The same without other streams."""
+    return tuple(hour_name(lake, hour, held) for hour, held in sorted(hours.items()) if held.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,10 @@ class _Day:
         """The table."""
         places, not_looked_into = self._places(hours)
         found = self._put_together(map(self._of_slice, places))
-        collect_orphans(self._lake.store, self._entries, self._named)
+        for entry in self._entries:
+            # Of other segments, or of what else was looked for: whoever needs it makes it again.
+            if entry.path.rsplit("/", 1)[-1] not in self._named:
+                self._lake.store.remove(entry.path)
         return self._told(found, not_looked_into)
 
     def _places(self, hours: Mapping[datetime, Record]) -> tuple[list[_Place], int]:
@@ -175,7 +179,7 @@ class _Day:
 
     def _of_slice(self, place: _Place) -> pl.DataFrame:
         """What a slice comes to: as it is kept, or read now."""
-        store, key = self._lake.store, slice_key(self._lake, place.record, place.piece)
+        store, key = self._lake.store, slice_name(place.record, place.piece)
         bounds = f"{self._table.most_of_one} {self._table.revision}"
         parts = [_FORM, bounds, key, *map(str, place.digests)]
         name = f"{place.hour:%H}-{place.piece}-{digest(msgspec.json.encode(parts))}.parquet"

@@ -71,15 +71,16 @@ def columns_of(stream: Stream) -> tuple[str, ...]:
     return tuple(sorted(set(named)))
 
 
-def slice_key(lake: Lake, record: Record, piece: Slice) -> str:
+def slice_name(record: Record, piece: Slice) -> str:
     """What names the events of a slice: all that they depend on."""
     return _digest([str(piece), *overlapping(record.made_from, piece)])
 
 
 def hour_name(lake: Lake, hour: datetime, record: Record) -> str:
     """What a day's record says of an hour of which it was made; also names what the hour keeps."""
-    slices = [slice_key(lake, record, piece) for piece in record.slices_held()]
-    return f"{hour_key(hour)} {_digest([_FORM, *columns_of(lake.stream), *slices])}"
+    slices = map(str, record.slices_held())
+    name = _digest([_FORM, *columns_of(lake.stream), *slices, *record.made_from])
+    return f"{hour_key(hour)} {name}"
 
 
 def keep_looked_up(

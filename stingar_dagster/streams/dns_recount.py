@@ -32,12 +32,14 @@ class _Seen:
     downloads: int = 0
     attacks: int = 0
     sensors: set[str] = field(default_factory=set)
-    times: set[str] = field(default_factory=set)
-    links: set[str] = field(default_factory=set)
+    first: str = ""
+    last: str = ""
+    link: str = ""
 
     def see(self, row: Mapping[str, Any]) -> None:
         self.sensors.update(row.get("sensors", ()))
-        self.times = {min(self.times | {row["first_seen"]}), max(self.times | {row["last_seen"]})}
+        self.first = min(self.first or row["first_seen"], row["first_seen"])
+        self.last = max(self.last, row["last_seen"])
 
     def rank(self, indicator: str) -> tuple[Any, ...]:
         events = self.downloads + self.attacks
@@ -86,7 +88,7 @@ class Exposures:
                     of = seen.setdefault(indicator, _Seen())
                     of.see(row)
                     of.downloads += row["events"]
-                    of.links = {min(of.links | {row["artifact"]})}
+                    of.link = min(of.link or row["artifact"], row["artifact"])
             elif table == "daily_sources":
                 indicator = _address(row.get("src_ip", ""))
                 if indicator is not None:
@@ -176,9 +178,9 @@ class Exposures:
             "attacks": seen.attacks or None,
             "unique_sensors": len(seen.sensors),
             "sensors": [sensor[:_LONGEST] for sensor in sorted(seen.sensors)[:20]],
-            "first_seen": min(seen.times),
-            "last_seen": max(seen.times),
-            "example_seen": min(seen.links)[:_LONGEST] if seen.links else None,
+            "first_seen": seen.first,
+            "last_seen": seen.last,
+            "example_seen": seen.link[:_LONGEST] or None,
         }
         found.keep_fewest()
         order = (not seen.downloads, not seen.attacks, clients, -len(seen.sensors))

@@ -524,10 +524,10 @@ def test_of_many_clients_some_are_told_and_all_are_counted(campus: Campus) -> No
 def test_rows_and_indicators_are_bounded_and_the_rest_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bounds = {"most_of_one": 2, "most_found": 4, "most_sought": 6, "most": 5}
-    for name, bound in zip(("CLIENTS", "FOUND", "SOUGHT", "ROWS"), bounds.values(), strict=True):
+    bounded = replace(EXPOSURES, most_of_one=2, most_found=4, most_sought=6, most=5)
+    for name, bound in {"CLIENTS": 2, "FOUND": 4, "SOUGHT": 6, "ROWS": 5}.items():
         monkeypatch.setattr(dns_recount, f"_MOST_{name}", bound)
-    campus = Campus(tmp_path, replace(DNS_ON_HUB, joined=(replace(EXPOSURES, **bounds),)))
+    campus = Campus(tmp_path, replace(DNS_ON_HUB, joined=(bounded,)))
     campus.attacks(*(download(f"http://m{n}.example/", src_ip="192.0.2.9") for n in range(8)))
     campus.queries(
         *(
