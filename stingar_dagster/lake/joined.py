@@ -25,6 +25,7 @@ from stingar_dagster.lake.daily import hour_records
 from stingar_dagster.lake.hours import in_batches, read_slice, table_frame
 from stingar_dagster.lake.indicators import OtherTables, read_indicators
 from stingar_dagster.lake.lake import Lake
+from stingar_dagster.lake.layout import hour_key, parse_hour
 from stingar_dagster.lake.lines import json_lines
 from stingar_dagster.lake.looked_up import Digests, found_in_slices, hour_name, slice_name
 from stingar_dagster.lake.publication import Draft, Record, publish, read_record, versions
@@ -55,6 +56,14 @@ _FOUND: Final[dict[str, pl.DataType]] = {
 }
 """A row for each indicator and one who looked it up; and one without the latter for each indicator,
 with all its queries and the least digests of who asked."""
+
+_PLACES: Final[dict[str, pl.DataType]] = {
+    "hour": pl.String(),
+    "first": pl.Int64(),
+    "end": pl.Int64(),
+    "digests": pl.List(pl.Int64()),
+}
+"""A row for each slice in which something stands, with the digests of what does."""
 
 _MOST_WAITING: Final = 50_000
 """Rows that wait to be put together."""
@@ -141,18 +150,17 @@ class _Day:
         self._again = again
         self._sought = read_indicators(lake, table, day)
         self._texts = dict(zip(self._sought["digest"], self._sought["indicator"], strict=True))
-        folder = lake.layout.found(table.name, day)
-        self._entries = lake.store.find(folder)
-        self._named: set[str] = set()
+        entries = lake.store.find(lake.layout.found(table.name, day))
+        self._kept = {entry.path for entry in entries}
+        self._used: set[str] = set()
 
     def rows(self, hours: Mapping[datetime, Record]) -> pl.DataFrame:
         """The table."""
         places, not_looked_into = self._places(hours)
         found = self._put_together(map(self._of_slice, places))
-        for entry in self._entries:
+        for path in self._kept - self._used:
             # Of other segments, or of what else was looked for: whoever needs it makes it again.
-            if entry.path.rsplit("/", 1)[-1] not in self._named:
-                self._lake.store.remove(entry.path)
+            self._lake.store.remove(path)
         return self._told(found, not_looked_into)
 
     def _places(self, hours: Mapping[datetime, Record]) -> tuple[list[_Place], int]:
@@ -160,12 +168,7 @@ class _Day:
         least telling of very many."""
         if self._sought.is_empty():
             return [], 0
-        ascending = np.sort(self._sought["digest"].to_numpy())
-        places = [
-            _Place(hour, record, piece, digests)
-            for hour, record in sorted(hours.items())
-            for piece, digests in found_in_slices(self._lake, hour, record, ascending).items()
-        ]
+        places = self._hits(hours)
         there = np.unique(np.concatenate([np.zeros(0, np.int64), *(p.digests for p in places)]))
         most = self._table.most_found
         if len(there) <= most:
@@ -177,22 +180,58 @@ class _Day:
         )
         return [place for place in fewer if len(place.digests)], len(there) - most
 
+    def _hits(self, hours: Mapping[datetime, Record]) -> list[_Place]:
+        """Where what is looked for stands: as it is kept, or compared now.
+
+        Kept, because days that are over are mostly made again for more of what is known already.
+        """
+        sought = np.sort(self._sought["digest"].to_numpy())
+        parts = [*own_sources(self._lake, hours), digest(sought.tobytes())]
+        path = self._path("places", parts)
+        kept = self._read_kept(path, _PLACES)
+        if kept is None:
+            rows = [
+                (hour_key(hour), piece.first, piece.end, digests.tolist())
+                for hour, record in sorted(hours.items())
+                for piece, digests in found_in_slices(self._lake, hour, record, sought).items()
+            ]
+            kept = pl.DataFrame(rows, schema=_PLACES, orient="row")
+            self._lake.store.write(path, encode(kept))
+        return [
+            _Place(
+                parse_hour(key),
+                hours[parse_hour(key)],
+                Slice(first, end),
+                np.array(digests, np.int64),
+            )
+            for key, first, end, digests in kept.iter_rows()
+        ]
+
     def _of_slice(self, place: _Place) -> pl.DataFrame:
         """What a slice comes to: as it is kept, or read now."""
-        store, key = self._lake.store, slice_name(place.record, place.piece)
         bounds = f"{self._table.most_of_one} {self._table.revision}"
-        parts = [_FORM, bounds, key, *map(str, place.digests)]
-        name = f"{place.hour:%H}-{place.piece}-{digest(msgspec.json.encode(parts))}.parquet"
+        parts = [bounds, slice_name(place.record, place.piece), *map(str, place.digests)]
+        path = self._path(f"{place.hour:%H}-{place.piece}", parts)
+        kept = self._read_kept(path, _FOUND)
+        if kept is None:
+            kept = self._read(place)
+            self._lake.store.write(path, encode(kept))
+        return kept
+
+    def _path(self, what: str, parts: list[str]) -> str:
+        """Where something is kept that depends on nothing but some texts."""
+        name = f"{what}-{digest(msgspec.json.encode([_FORM, *parts]))}.parquet"
         path = self._lake.layout.found(self._table.name, self._day, name)
-        self._named.add(name)
-        if not self._again and any(entry.path == path for entry in self._entries):
-            try:
-                return decode(store.read(path), _FOUND, path)
-            except (FileNotFoundError, UnknownFormat):
-                pass  # it is made again
-        found = self._read(place)
-        store.write(path, encode(found))
-        return found
+        self._used.add(path)
+        return path
+
+    def _read_kept(self, path: str, schema: dict[str, pl.DataType]) -> pl.DataFrame | None:
+        if self._again or path not in self._kept:
+            return None
+        try:
+            return decode(self._lake.store.read(path), schema, path)
+        except (FileNotFoundError, UnknownFormat):
+            return None
 
     def _read(self, place: _Place) -> pl.DataFrame:
         """What a slice comes to, from its events.
