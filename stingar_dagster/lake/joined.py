@@ -264,7 +264,6 @@ class _Day:
         answered = (
             answers.with_columns(indicator=_indicator(answers["answer"], texts))
             .filter(pl.col("indicator").is_not_null())
-            .unique(["event", "indicator"], keep="first", maintain_order=True)
             .select("event", "indicator", "answer", asked=False, answered=True)
         )
         first_answer = pl.col(table.answered).list.first()

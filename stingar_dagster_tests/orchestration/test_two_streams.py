@@ -96,6 +96,7 @@ def test_a_run_that_was_lost_is_asked_for_again(
         clock.now += sensors.OTHERS_SECONDS
         lost = resolvers.tick("changed_days")
         assert asked(lost) == [f"{hour:%Y-%m-%d}"]
+        assert asked(resolvers.tick("changed_days")) == []
     resolvers.run("roll", lost)
     assert len(dns.daily("daily_exposures")) == 1
 

@@ -285,6 +285,8 @@ def test_a_late_query_is_told_and_only_its_slice_is_read(campus: Campus) -> None
     slices = {path: version for path, version in kept.items() if "places" not in path}
     assert slices.items() <= now.items()
     assert len(now) == len(kept) + 1
+    campus.queries(query(NOON + MINUTE, "malware.example"), landed=NOON + 4 * HOUR)
+    assert [row["queries"] for row in campus.run()] == [4]
     campus.check()
 
 
