@@ -25,6 +25,7 @@ from stingar_dagster.report import pictures
 from stingar_dagster.resources import PipelineResource
 from stingar_dagster.safe_text import visible
 from stingar_dagster.settings import Settings
+from stingar_dagster.streams.joined import JoinedTable
 from stingar_dagster.streams.stream import Stream
 from stingar_dagster.workers import Workers
 
@@ -48,7 +49,7 @@ class StreamAssets:
     quarantined: dg.AssetKey
     cleaned: dg.AssetKey
     daily: tuple[dg.AssetKey, ...]
-    """The daily tables and, last, the report."""
+    """The daily tables, those that join streams after the others, and, last, the report."""
 
 
 def stream_assets(stream: Stream, settings: Settings) -> StreamAssets:
@@ -61,7 +62,7 @@ def stream_assets(stream: Stream, settings: Settings) -> StreamAssets:
         cleaned=dg.AssetKey([stream.name, "cleaned_events"]),
         daily=tuple(
             dg.AssetKey([stream.name, name])
-            for name in (*(table.name for table in stream.tables), REPORT)
+            for name in (*(table.name for table in stream.every_table), REPORT)
         ),
     )
     definitions = (
@@ -301,8 +302,9 @@ def _daily(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsD
                 **showing.code(f"streams.{stream.name}", "lake.daily"),
             },
         )
-        for key, table in zip(table_keys, stream.tables, strict=True)
+        for key, table in zip(table_keys, stream.tables, strict=False)
     ]
+    specs += [_joined(stream, settings, keys, table) for table in stream.joined]
     report = dg.AssetSpec(
         report_key,
         deps=table_keys,
@@ -356,6 +358,29 @@ def _daily(stream: Stream, settings: Settings, keys: StreamAssets) -> dg.AssetsD
                 yield dg.MaterializeResult(asset_key=key)
 
     return daily
+
+
+def _joined(
+    stream: Stream, settings: Settings, keys: StreamAssets, table: JoinedTable
+) -> dg.AssetSpec:
+    """A table between this stream and others."""
+    window = partitions.days_before(table.days_before)
+    others = [dg.AssetDep(dg.AssetKey(list(o)), partition_mapping=window) for o in table.others]
+    return dg.AssetSpec(
+        dg.AssetKey([stream.name, table.name]),
+        deps=[dg.AssetDep(keys.cleaned, partition_mapping=partitions.same_window()), *others],
+        group_name=stream.name,
+        kinds={"polars", "json"},
+        owners=OWNERS,
+        skippable=True,
+        description=f"{table.meaning} Made again when either side changes.",
+        metadata={
+            "dagster/column_schema": showing.column_schema(table.columns),
+            "dagster/column_lineage": showing.joined_lineage(table, keys.cleaned),
+            "published": _place(settings, stream, f"daily/{table.name}/date=*/{table.name}.json"),
+            **showing.code(f"streams.{stream.name}", "lake.joined"),
+        },
+    )
 
 
 def _of_tables(

@@ -47,6 +47,13 @@ def same_window() -> dg.TimeWindowPartitionMapping:
     return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 
 
+def days_before(number: int) -> dg.TimeWindowPartitionMapping:
+    """A day depends on the same day and so many before it, as far as they exist."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-number, allow_nonexistent_upstream_partitions=True
+    )
+
+
 def hour_key(hour: datetime) -> str:
     return hour.strftime(HOUR_FORMAT)
 

@@ -16,6 +16,7 @@ from stingar_dagster.capture.reader import Limits
 from stingar_dagster.cleaning.clean import Cleaner, Rules
 from stingar_dagster.errors import Conflict
 from stingar_dagster.lake.daily import REPORT, publish_daily
+from stingar_dagster.lake.joined import publish_joined
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.layout import parse_hour
 from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger, write_ledger
@@ -149,7 +150,8 @@ class Pipeline:
     def roll_day(
         self, day: datetime, tables: Iterable[str] | None = None, *, again: bool = False
     ) -> dict[str, Record]:
-        """Publish one day's tables from its hours' partial aggregates, and its report from them.
+        """Publish one day's tables from its hours' partial aggregates, those that join it with
+        other streams, and its report from all of them.
 
         Args:
             day: UTC midnight.
@@ -163,6 +165,9 @@ class Pipeline:
         wanted = None if tables is None else set(tables)
         names = [t.name for t in self.stream.tables if wanted is None or t.name in wanted]
         records = publish_daily(self.lake, day, tuple(names), again=again) if names else {}
+        for joined in self.stream.joined:
+            if wanted is None or joined.name in wanted:
+                records[joined.name] = publish_joined(self.lake, day, joined.name, again=again)
         if wanted is None or REPORT in wanted:
             records[REPORT] = publish_report(self.lake, day)
         return records

@@ -7,7 +7,7 @@ See https://docs.dagster.io/guides/automate/sensors
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -50,6 +50,9 @@ TICK_SECONDS: Final = 4
 DAYS_TICK_SECONDS: Final = 14
 """Days are less urgent, and each tick costs the daemon a tenth of a second of processor time."""
 RECONCILE_SECONDS: Final = 3600.0
+OTHERS_SECONDS: Final = 300.0
+"""Other streams' tables of today change all the time: a joined table follows them so often at most
+where its own stream brings nothing new."""
 RECONCILE_REACH: Final = timedelta(days=35)
 HOURS_A_TICK: Final = 240
 _UNFINISHED: Final = [
@@ -80,12 +83,17 @@ class FollowingCursor(msgspec.Struct):
         open: partitions that were not up to date at the last tick.
         reconciled_at: when everything of the last weeks was last compared; epoch seconds.
         asked: what was asked for.
+        others_at: when joined tables were last held against other streams' tables; epoch seconds.
+        of_others: days for which other streams' tables changed since, or that were not up to date
+            then.
     """
 
     after: dict[str, int] = {}
     open: list[datetime] = []
     reconciled_at: float = 0.0
     asked: dict[str, Asked] = {}
+    others_at: float = 0.0
+    of_others: list[datetime] = []
 
 
 def stream_sensors(
@@ -258,29 +266,46 @@ def _changed_days(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
             lake = PIPELINE.open(stream.name).lake
             cursor = _decode(context.cursor, FollowingCursor)
             now = _now()
-            hours, after = _materialized(
-                opened_instance(context), [assets.cleaned, assets.quarantined], cursor
-            )
+            instance = opened_instance(context)
+            hours, after = _materialized(instance, [assets.cleaned, assets.quarantined], cursor)
             days = {day_of(hour) for hour in hours} | set(cursor.open)
+            of_others = set(cursor.of_others)
+            for table in stream.joined:
+                others = [dg.AssetKey(list(other)) for other in table.others]
+                cursor.after = after
+                changed, after = _materialized(instance, others, cursor, partitions.parse_day_key)
+                back = range(table.days_before + 1)
+                of_others |= {day + number * partitions.DAY for day in changed for number in back}
             reconcile = now - cursor.reconciled_at >= RECONCILE_SECONDS
             if reconcile:
                 oldest = datetime.now(UTC) - RECONCILE_REACH
                 days |= {day for day in backlog.published_days(lake) if day >= oldest}
-            pending = backlog.unpublished_days(lake, days)
-            resting = _resting(opened_instance(context), jobs.roll, now) if pending else set()
+            since_others = now - cursor.others_at
+            with_others = bool(stream.joined) and (reconcile or since_others >= OTHERS_SECONDS)
+            if with_others:
+                days |= of_others
+            pending = backlog.unpublished_days(lake, days, others=with_others)
+            resting = _resting(instance, jobs.roll, now) if pending else set()
         except StingarError as error:
             return dg.SkipReason(visible(str(error)))
         requests = due(
             pending,
             cursor.asked,
-            _under_way(opened_instance(context), jobs.roll) | resting,
+            _under_way(instance, jobs.roll) | resting,
             now,
             HOURS_A_TICK,
         )
-        reconciled_at = now if reconcile else cursor.reconciled_at
+        seen = FollowingCursor(
+            after,
+            sorted(pending),
+            now if reconcile else cursor.reconciled_at,
+            requests.asked,
+            now if with_others else cursor.others_at,
+            sorted(pending if with_others else of_others),
+        )
         return dg.SensorResult(
             run_requests=_run_requests(requests.due, partitions.DAY, priority=30),
-            cursor=_encode(FollowingCursor(after, sorted(pending), reconciled_at, requests.asked)),
+            cursor=_encode(seen),
             skip_reason=None if requests.due else _nothing(len(pending), "days"),
         )
 
@@ -302,9 +327,12 @@ def opened_instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
 
 
 def _materialized(
-    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], cursor: FollowingCursor
+    instance: dg.DagsterInstance,
+    assets: Iterable[dg.AssetKey],
+    cursor: FollowingCursor,
+    parse: Callable[[str], datetime] = partitions.parse_hour_key,
 ) -> tuple[set[datetime], dict[str, int]]:
-    """Hours of assets' partitions that were materialized since the last tick."""
+    """Hours, or days, of assets' partitions that were materialized since the last tick."""
     hours: set[datetime] = set()
     after = dict(cursor.after)
     for asset in assets:
@@ -317,7 +345,7 @@ def _materialized(
         for record in records:
             after[name] = record.storage_id
             if record.partition_key is not None:
-                hours.add(partitions.parse_hour_key(record.partition_key))
+                hours.add(parse(record.partition_key))
     return hours, after
 
 

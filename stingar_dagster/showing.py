@@ -26,7 +26,8 @@ from stingar_dagster.lake.schema import duckdb_type
 from stingar_dagster.lake.slices import first_lines_in
 from stingar_dagster.report import pictures
 from stingar_dagster.report.history import NUMBERS, kept_numbers
-from stingar_dagster.streams.lineage import CAPTURED, event_sources, table_sources
+from stingar_dagster.streams.joined import JoinedTable
+from stingar_dagster.streams.lineage import CAPTURED, event_sources, joined_sources, table_sources
 from stingar_dagster.streams.stream import Column, Stream
 from stingar_dagster.streams.tables import DailyTable, TableColumn
 
@@ -78,7 +79,7 @@ def of_tables(
 
     def look(name: str) -> tuple[str, Metadata]:
         path, record = records[name]
-        table = lake.stream.table(name)
+        table = lake.stream.published_table(name)
         data = pictures.read_small(lake, path, record.size)
         # All rows of the table of hours are one picture.
         rows = record.rows if name == "daily_hours" else PREVIEW_ROWS
@@ -91,7 +92,8 @@ def of_tables(
             if name == "daily_hours"
             else {}
         )
-        return name, numbers | drawn(pictures.of_table(table, frame)) | found
+        svgs = pictures.of_table(table, frame) if isinstance(table, DailyTable) else {}
+        return name, numbers | drawn(svgs) | found
 
     return dict(in_parallel(look, records))
 
@@ -180,6 +182,18 @@ def table_lineage(
     if table.quarantine_column is not None:
         lineage[table.quarantine_column] = [dg.TableColumnDep(quarantined, "event_id")]
     return dg.TableColumnLineage(lineage)
+
+
+def joined_lineage(table: JoinedTable, cleaned: dg.AssetKey) -> dg.TableColumnLineage:
+    """For each column of a joined table, the columns of cleaned events and of other streams'
+    tables it is made from."""
+    of_events, of_others = joined_sources(table)
+    lineage: dict[str, list[dg.TableColumnDep]] = {}
+    parts = [(cleaned, of_events), *((dg.AssetKey(list(k)), v) for k, v in of_others.items())]
+    for asset, sources in parts:
+        for column, deps in _lineage(asset, sources).deps_by_column.items():
+            lineage.setdefault(column, []).extend(deps)
+    return dg.TableColumnLineage({name: lineage[name] for name in table.schema})
 
 
 def _lineage(asset: dg.AssetKey, sources: Mapping[str, Sequence[str]]) -> dg.TableColumnLineage:

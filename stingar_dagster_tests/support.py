@@ -96,6 +96,7 @@ class Site:
         landing, lake: URLs or folders.
         stream: whose captures are processed.
         max_body_bytes: larger bodies are quarantined.
+        hub: that captures come from.
         blobs: every capture put into landing, by path; a replaced one is forgotten.
     """
 
@@ -103,6 +104,7 @@ class Site:
     lake: str
     stream: Stream = field(default=STINGAR, repr=False)
     max_body_bytes: int = Settings().max_body_bytes
+    hub: str = "hub"
     blobs: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class Site:
 
     def put_blob(self, blob: bytes, partition: int = 0, start: datetime = NOON) -> str:
         pipeline = self.pipeline()
-        path = pipeline.landing.format.path("ns", "hub", partition, start)
+        path = pipeline.landing.format.path("ns", self.hub, partition, start)
         pipeline.landing.store.write(path, blob)
         self.blobs[path] = blob
         return path

@@ -4,7 +4,7 @@ Each function compares what should be with what is, so it gives the same answer 
 lost message or a restart. Not here: who acts on it (`pipeline`, Dagster's sensors).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from stingar_dagster.capture.discovery import Capture
@@ -19,6 +19,8 @@ from stingar_dagster.lake.daily import (
     sources_of_day,
     table_records,
 )
+from stingar_dagster.lake.indicators import OtherTables, is_of_others
+from stingar_dagster.lake.joined import joined_sources, own_sources
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.layout import day_of, hour_key, hour_of_path, parse_hour
 from stingar_dagster.lake.ledger import Ledger, LedgerLine, read_ledger
@@ -89,11 +91,19 @@ def landed_behind(pending: dict[datetime, str]) -> set[datetime]:
     return {parse_hour(landed_hour_of(name)) for name in names if name.endswith(".parquet")}
 
 
-def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str]:
+def unpublished_days(
+    lake: Lake, days: Iterable[datetime], *, others: bool = True
+) -> dict[datetime, str]:
     """Days of which a daily table or the report does not show the published hours.
 
     A report is held against all that it depends on, the digests of days before it included; so a
     change of one day can make later days pending, of which nothing but the report then changes.
+
+    Args:
+        lake: where.
+        days: which are looked at.
+        others: whether joined tables are held against other streams' tables, too. Those of today
+            change all the time.
 
     Returns:
         a text for each day that changes with what its tables should be made from.
@@ -101,6 +111,7 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
     pending = {}
     listed = sorted(set(days))
     digests = kept_digests(lake) if listed else {}
+    other_tables = OtherTables(lake)
     for day in listed:
         hours, ledgers = hour_records(lake, day), ledgers_of(lake, day)
         quarantined = quarantined_in(ledgers)
@@ -112,6 +123,9 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
                 pending[day] = " ".join(expected)
                 break
         else:
+            if stale := _stale_joined(lake, day, hours, records, other_tables, others):
+                pending[day] = stale
+                continue
             expected = report_sources(lake, day, hours, ledgers, digests).names
             record = report_record(lake, day) or Record()
             kept = {digests.get((part, day)) for part in REACH}
@@ -119,6 +133,27 @@ def unpublished_days(lake: Lake, days: Iterable[datetime]) -> dict[datetime, str
             if record.made_from != expected or lost:
                 pending[day] = " ".join(expected)
     return pending
+
+
+def _stale_joined(
+    lake: Lake,
+    day: datetime,
+    hours: Mapping[datetime, Record],
+    records: Mapping[str, Record | None],
+    other_tables: OtherTables,
+    others: bool,
+) -> str:
+    """What a joined table of a day should be made from, if it was made from something else."""
+    for table in lake.stream.joined:
+        made_from = (records[table.name] or Record()).made_from
+        if others:
+            expected = joined_sources(lake, table, day, hours, other_tables)
+        else:
+            expected = own_sources(lake, hours)
+            made_from = tuple(name for name in made_from if not is_of_others(name))
+        if made_from != expected:
+            return " ".join(expected)
+    return ""
 
 
 def landed_hours(

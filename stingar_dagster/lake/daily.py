@@ -238,7 +238,7 @@ def ledgers_of(lake: Lake, day: datetime) -> dict[datetime, Ledger]:
 
 def table_records(lake: Lake, day: datetime) -> dict[str, Record | None]:
     """The records of a day's tables; None where one was not published yet."""
-    names = [table.name for table in lake.stream.tables]
+    names = [table.name for table in lake.stream.every_table]
     records = in_parallel(
         lambda name: read_record(lake.store, lake.layout.day_record(name, day)), names
     )

@@ -116,11 +116,18 @@ def read_slice(
     return StagedSlice(names, objects, rows, order, len(candidates) - len(events))
 
 
-def in_batches(lake: Lake, staged: StagedSlice) -> Iterator[pl.DataFrame]:
-    """The events of a slice in the order of its segments, a bounded number at a time."""
+def in_batches(
+    lake: Lake, staged: StagedSlice, columns: Iterable[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """The events of a slice in the order of its segments, a bounded number at a time.
+
+    Args:
+        lake, staged: whose.
+        columns: of segments; default: all.
+    """
     parts: list[pl.DataFrame] = []
     gathered = 0
-    for part in _pieces(lake, staged):
+    for part in _pieces(lake, staged, columns):
         parts.append(part)
         gathered += len(part)
         if gathered >= _BATCH:
@@ -130,10 +137,14 @@ def in_batches(lake: Lake, staged: StagedSlice) -> Iterator[pl.DataFrame]:
         yield pl.concat(parts)
 
 
-def _pieces(lake: Lake, staged: StagedSlice) -> Iterator[pl.DataFrame]:
+def _pieces(
+    lake: Lake, staged: StagedSlice, columns: Iterable[str] | None
+) -> Iterator[pl.DataFrame]:
     schema = segment_schema(lake.stream)
+    if columns is not None:
+        schema = {name: schema[name] for name in columns}
     for data, name, rows in zip(staged.objects, staged.names, staged.rows, strict=True):
-        frame = read_frame(data, name)
+        frame = read_frame(data, name, None if columns is None else schema)
         whole = len(rows) == len(frame)
         for start in range(0, len(rows), _BATCH):
             piece = frame[start : start + _BATCH] if whole else frame[rows[start : start + _BATCH]]

@@ -94,6 +94,14 @@ class Layout:
         """An hour's partial aggregates, or the folder that they stand in."""
         return f"{self.stream}/rollups/{_hour(event_hour)}/{name}".rstrip("/")
 
+    def looked_up(self, event_hour: datetime, name: str = "") -> str:
+        """What an hour's events looked up, or the folder that it stands in."""
+        return f"{self.stream}/rollups/looked-up/{_hour(event_hour)}/{name}".rstrip("/")
+
+    def found(self, table: str, day: datetime, name: str = "") -> str:
+        """What a day's slices came to for a joined table, or the folder that it stands in."""
+        return f"{self.stream}/rollups/found/{table}/{_day(day)}/{name}".rstrip("/")
+
     def hour_record(self, kind: str, hour: datetime) -> str:
         """What is known of an hour: with `kind` `events` or `quarantine` what the published object
         was made from, with `notices` what Event Grid said of its captures."""

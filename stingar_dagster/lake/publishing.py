@@ -28,6 +28,7 @@ from stingar_dagster.lake.hours import (
 )
 from stingar_dagster.lake.lake import Lake, in_parallel
 from stingar_dagster.lake.lines import joined, lines_of
+from stingar_dagster.lake.looked_up import Digests, Gathering, forget_looked_up, keep_looked_up
 from stingar_dagster.lake.partials import (
     SlicePartials,
     encoded_partials,
@@ -87,6 +88,7 @@ def publish_events(lake: Lake, hour: datetime, *, again: bool = False) -> Publis
             lake.store.remove(path)
             if len(publishing.before.slices_held()) > 1:
                 lake.store.remove(combined_path(path))
+        forget_looked_up(lake, hour, published.record, publishing.before)
         for path in seen:
             lake.store.remove(path)
         return published
@@ -130,6 +132,7 @@ class _Publishing:
         self._strays = {name: span for name, span in spans.items() if name not in mine}
         """Objects of another form, with the minutes that they may hold."""
         self._kept: dict[Slice, dict[str, bytes]] | None = None
+        self._looked_up: dict[Slice, Digests] = {}
 
     def run(self, again: bool) -> Published:
         """Replace what is to be replaced, and write the record.
@@ -168,6 +171,7 @@ class _Publishing:
             return Published(self.before, ())
         path = write_partials(self._lake, self._hour, partials) if partials else ""
         record = self._record(objects, path)
+        keep_looked_up(self._lake, self._hour, record, self.before, self._looked_up)
         encoded = msgspec.json.encode(record, order="deterministic")
         self._lake.store.write(self._record_path, encoded, expected=self._version)
         return Published(record, tuple(written))
@@ -219,7 +223,10 @@ class _Publishing:
     def _replace(self, piece: Slice, staged: StagedSlice) -> tuple[int, SlicePartials]:
         """Replace a slice's object; returns its size and the slice's partial aggregates."""
         store, name = self._lake.store, self._form.name(piece)
-        lines, partials = _encoded(self._lake, staged, piece.bounds(self._hour))
+        gathering = Gathering(self._lake.stream)
+        lines, partials = _encoded(self._lake, staged, piece.bounds(self._hour), gathering)
+        if len(staged):
+            self._looked_up[piece] = gathering.digests()
         data = self._form.encode(lines)
         # Of a form that is given up, all that may hold the slice's events goes first: a reader
         # never sees an event twice.
@@ -252,14 +259,16 @@ class _Publishing:
 
 
 def _encoded(
-    lake: Lake, staged: StagedSlice, bounds: tuple[datetime, datetime]
+    lake: Lake, staged: StagedSlice, bounds: tuple[datetime, datetime], gathering: Gathering
 ) -> tuple[bytes, SlicePartials]:
-    """The lines of a slice's events, by time, and its partial aggregates."""
+    """The lines of a slice's events, by time, and its partial aggregates; what they looked up is
+    gathered."""
     lines: list[pl.Series] = []
 
     def batches() -> Iterator[pl.DataFrame]:
         for batch in in_batches(lake, staged):
             lines.append(lines_of(with_published_columns(batch, lake.stream)))
+            gathering.add(batch)
             yield batch
 
     tables = lake.stream.tables

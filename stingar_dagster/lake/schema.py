@@ -53,7 +53,7 @@ def schema_files(lake: Lake) -> dict[str, bytes]:
     tables: dict[str, Iterable[Column | TableColumn]] = {
         "events": lake.stream.columns,
         "quarantine": quarantine,
-        **{table.name: table.columns for table in lake.stream.tables},
+        **{table.name: table.columns for table in lake.stream.every_table},
     }
     files = {}
     for name, columns in tables.items():

@@ -254,6 +254,9 @@ class Facts:
     drift_count: int
     drift: tuple[Row, ...]
     drift_not_named: int
+    exposed_clients: int | None
+    """Clients that looked up what honeypots saw; None where the stream has no clients."""
+    exposures: tuple[Row, ...]
 
 
 def facts_of(
@@ -284,6 +287,8 @@ def facts_of(
         "daily_drift", pl.DataFrame(schema={"field": pl.String(), "events": pl.Int64()})
     )
     named = drift.filter(pl.col("field").is_not_null())
+    exposures = tables.get("daily_exposures")
+    exposed = None if exposures is None else exposures.filter(pl.col("client_ip").is_not_null())
     return Facts(
         stream=stream,
         title=title,
@@ -304,6 +309,8 @@ def facts_of(
         drift_count=len(named),
         drift=_rows(named, MOST_ROWS),
         drift_not_named=int(drift["events"].sum()) - int(named["events"].sum()),
+        exposed_clients=None if exposed is None else exposed["client_ip"].n_unique(),
+        exposures=_rows(exposed, MOST_ROWS),
     )
 
 

@@ -16,14 +16,14 @@ def read_tables(lake: Lake, day: datetime) -> dict[str, pl.DataFrame]:
 
     Not those of sessions: a hundred thousand rows are a second's work, and no report lists them.
     """
-    tables = [table for table in lake.stream.tables if table.gap is None]
+    tables = [table for table in lake.stream.every_table if table.gap is None]
     frames = in_parallel(lambda table: read_table(lake, table.name, day), tables)
     return {table.name: frame for table, frame in zip(tables, frames, strict=True)}
 
 
 def read_table(lake: Lake, name: str, day: datetime) -> pl.DataFrame:
     """One table of a day."""
-    schema = lake.stream.table(name).schema
+    schema = lake.stream.published_table(name).schema
     try:
         data = lake.store.read(lake.layout.daily(name, day))
     except FileNotFoundError:

@@ -1,9 +1,10 @@
 """What campus clients ask their resolvers, generated: as zeek, BIND and dnstap would log it.
 
 Clients ask for some names again and again and for others once; there are typing errors and search
-lists that answer NXDOMAIN, a client that carries data out in names, a name that honeypots saw
-downloads from, and lines that are half, drifted or of another format. Every address is of RFC 5737
-or RFC 3849, every name of RFC 2606 or RFC 6761. Not here: honeypots (`traffic`).
+lists that answer NXDOMAIN, a client that carries data out in names, a few clients that ask for
+hosts from which sample honeypots see downloads, one that is answered an attacker's address, and
+lines that are half, drifted or of another format. Every address is of RFC 5737 or RFC 3849, every
+name of RFC 2606 or RFC 6761. Not here: honeypots (`traffic`).
 """
 
 import base64
@@ -21,6 +22,13 @@ from stingar_dagster.samples.traffic import Sample
 RESOLVERS: Final = ("192.0.2.53", "192.0.2.153", "2001:db8::53")
 TUNNEL: Final = "cdn-sync.example"
 """Domain that one client carries data to."""
+
+DOWNLOAD_HOSTS: Final = ("malware.example", "dl.example.net")
+"""Names among `vocabulary.LOOT_HOSTS`."""
+EXPOSED: Final = ("198.51.100.23", "198.51.100.87", "2001:db8:c::6a")
+"""Clients that ask for them."""
+ANSWERED_AN_ATTACKER: Final = "198.51.100.142"
+"""Client whose answers hold the address of an attacker."""
 
 _CLIENTS: Final = 240
 _SITES: Final = tuple(
@@ -112,12 +120,19 @@ def _query(rng: Random, at: datetime) -> _Query:
     if rng.random() < 0.004:
         ip, qtype, number, name = "198.51.100.66", "TXT", 16, f"{_data(rng)}.t.{TUNNEL}"
     elif qtype == "PTR":
-        name = f"{rng.randrange(1, 255)}.113.0.203.in-addr.arpa"
+        name = f"{rng.randrange(64, 128)}.2.0.192.in-addr.arpa"
     elif rng.random() < 0.06:
         name, rcode = f"{name}.campus.test", "NXDOMAIN"
     elif rng.random() < 0.004:
         rcode = "SERVFAIL"
     answers = _answers(rng, name, qtype) if rcode == "NOERROR" else ()
+    chance = rng.random()
+    if chance < 0.003:
+        ip, qtype, number, rcode = rng.choice(EXPOSED), "A", 1, "NOERROR"
+        name, answers = rng.choice(DOWNLOAD_HOSTS), ("192.0.2.66",)
+    elif chance < 0.006:
+        ip, qtype, number, rcode = ANSWERED_AN_ATTACKER, "A", 1, "NOERROR"
+        name, answers = "cheap.hosting.example", (f"203.0.113.{rng.randrange(10, 18)}",)
     return _Query(
         at, ip, rng.randrange(1024, 65536), rng.choice(RESOLVERS),
         "tcp" if rng.random() < 0.01 else "udp", name, qtype, number, rcode, answers,
@@ -146,7 +161,8 @@ def _data(rng: Random) -> str:
 def _answers(rng: Random, name: str, qtype: str) -> tuple[str, ...]:
     match qtype:
         case "A":
-            own = f"203.0.113.{sum(name.encode()) % 254 + 1}"
+            # No sample attacker has these.
+            own = f"192.0.2.{64 + sum(name.encode()) % 64}"
             return (own,) if rng.random() < 0.7 else (f"edge.{name}", own)
         case "AAAA":
             return (f"2001:db8:a::{sum(name.encode()):x}",)

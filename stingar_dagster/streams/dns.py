@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from stingar_dagster.streams.dns_exposures import EXPOSURES
 from stingar_dagster.streams.dns_numbers import CLASSES, CLASSES_OF_ZEEK, RCODES, TYPES
 from stingar_dagster.streams.dns_tables import TABLES
 from stingar_dagster.streams.formats import BindQueryLog, ZeekTsv
@@ -198,5 +199,6 @@ def dns_stream(
         source="client_ip",
         shown=("@timestamp", "client_ip", "resolver_ip", "query", "qtype", "rcode", "answers"),
         tables=TABLES,
+        joined=(EXPOSURES,),
         code_version="-".join(filter(None, ("1", LIST_VERSION, told))),
     )

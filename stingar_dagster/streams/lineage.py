@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from stingar_dagster.streams.joined import JoinedTable
 from stingar_dagster.streams.stream import ENGINE_COLUMNS, TIME_COLUMN, Stream
 from stingar_dagster.streams.tables import DailyTable
 
@@ -53,6 +54,43 @@ def table_sources(stream: Stream, table: DailyTable) -> dict[str, tuple[str, ...
     # What only counts rows comes from all that decide which rows there are.
     by_row = tuple(dict.fromkeys(name for key in table.key_names for name in grouped.get(key, ())))
     return {column.name: merged.get(column.name) or by_row for column in table.columns}
+
+
+def joined_sources(
+    table: JoinedTable,
+) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], dict[str, tuple[str, ...]]]]:
+    """For each column of a joined table, what it is made from.
+
+    Returns:
+        columns of events; and by stream and table, columns of other streams' tables.
+    """
+    looked_at = (table.asked, table.answered)
+    of_events = {
+        table.who: (table.who,),
+        "found_in": looked_at,
+        "queries": looked_at,
+        "first_query": (TIME_COLUMN.name,),
+        "last_query": (TIME_COLUMN.name,),
+        "example_name": (table.asked,),
+        "example_answer": (table.answered,),
+        "unique_resolvers": (table.through,),
+        "unique_clients": (table.who,),
+    }
+    of_others: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+        (item.stream, item.table): {
+            "indicator": (item.column,),
+            "seen_as": (item.column,),
+            item.counted_as: ("events",),
+            "unique_sensors": ("sensors",),
+            "sensors": ("sensors",),
+            "first_seen": ("first_seen",),
+            "last_seen": ("last_seen",),
+            "indicators": (item.column,),
+            **({"example_seen": (item.column,)} if item.is_example else {}),
+        }
+        for item in table.indicators
+    }
+    return of_events, of_others
 
 
 def _through_steps(

@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from stingar_dagster.streams.formats import TextFormat
+from stingar_dagster.streams.joined import JoinedTable
 from stingar_dagster.streams.norms import Norms, Origins
 from stingar_dagster.streams.tables import DailyTable
 
@@ -116,7 +117,8 @@ class Stream:
         derived: columns computed from the typed fields.
         steps: the column work, in order: each step's expressions replace or add columns. They see
             every declared field as a typed column, and must depend on nothing but their row.
-        tables: the daily tables.
+        tables: the daily tables that are made from its events alone.
+        joined: those that join it with another stream.
         slot_minutes: length of a landed slot; divides 60.
         slice_minutes: an event hour is published in slices of this length, each replaced alone;
             divides 60. 60: one object an hour.
@@ -149,6 +151,7 @@ class Stream:
     shown: tuple[str, ...] = ()
     origins: Origins | None = None
     norms: Norms = field(default_factory=Norms)
+    joined: tuple[JoinedTable, ...] = ()
     _columns: tuple[Column, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -181,8 +184,17 @@ class Stream:
         fits = any(fnmatchcase(event_hub, pattern) for pattern in self.hubs)
         return fits and not any(fnmatchcase(event_hub, pattern) for pattern in self.other_hubs)
 
+    @property
+    def every_table(self) -> tuple[DailyTable | JoinedTable, ...]:
+        """All that is published by the day, but for the report."""
+        return (*self.tables, *self.joined)
+
     def table(self, name: str) -> DailyTable:
         return next(table for table in self.tables if table.name == name)
+
+    def published_table(self, name: str) -> DailyTable | JoinedTable:
+        """A table of either kind."""
+        return next(table for table in self.every_table if table.name == name)
 
     def _declared_columns(self) -> Iterator[Column]:
         yield TIME_COLUMN

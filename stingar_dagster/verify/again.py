@@ -16,6 +16,7 @@ from stingar_dagster.lake.reader.hours import published_in, read_if_there
 from stingar_dagster.lake.slices import lines_in, span_of_segment
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.storage.overlay import OverlayStore
+from stingar_dagster.verify.joined import waiting_paths
 from stingar_dagster.verify.proof import Problem
 
 
@@ -59,12 +60,17 @@ def differences(
         and record.made_from
         and REPORT_FORM not in record.made_from
     }
+    # Joined tables of which other streams' tables changed are to be made again anyway; and so are
+    # the reports that are made from them.
+    waiting = waiting_paths(pipeline.lake, days)
+    if waiting:
+        waiting |= {layout.report(day) for day in days}
     events = {path for path in store.differences if path.startswith(f"{layout.all_events}/")}
     return [
         Problem("unstable", path, "would be removed" if data is None else "comes to other bytes")
         for path, data in sorted(store.differences.items())
         if _is_published(layout, path)
-        and path not in resegmented | of_other_form
+        and path not in resegmented | of_other_form | waiting
         and not (path in events and _are_same_lines(pipeline, rehearsal, hour_of_path(path)))
     ]
 

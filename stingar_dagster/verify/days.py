@@ -14,7 +14,9 @@ import polars as pl
 from stingar_dagster.lake.hours import table_frame
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import json_lines
+from stingar_dagster.streams.joined import JoinedTable
 from stingar_dagster.streams.tables import DailyTable, Recount
+from stingar_dagster.verify.joined import other_rows, waits_for_others
 from stingar_dagster.verify.proof import Problem
 from stingar_dagster.verify.published import Published
 
@@ -22,15 +24,23 @@ HOUR: Final = timedelta(hours=1)
 
 
 def day_problems(lake: Lake, published: Published, day: datetime) -> list[Problem] | None:
-    """A problem for each table that says something else; None where the day holds nothing."""
-    tables = lake.stream.tables
+    """A problem for each table that says something else; None where the day holds nothing.
+
+    A joined table that waits to be made again, since other streams' tables changed, is passed over.
+    """
     counts: dict[str, Recount] = {
         table.name: table.recount() if table.recount is not None else _Declared(lake, table)
-        for table in tables
+        for table in lake.stream.tables
     }
+    problems = []
+    for joined in lake.stream.joined:
+        try:
+            counts[joined.name] = joined.recount(other_rows(lake, joined, day))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            detail = f"a row of another stream can't be counted: {error!r}"
+            problems.append(Problem("daily", f"{joined.name} {day:%Y-%m-%d}", detail))
     declared = [count for count in counts.values() if isinstance(count, _Declared)]
     events = 0
-    problems = []
     for hour in (day + hour * HOUR for hour in range(24)):
         for piece in published.events(hour):
             for event in piece:
@@ -52,7 +62,9 @@ def day_problems(lake: Lake, published: Published, day: datetime) -> list[Proble
     )
     if not events and not quarantined:
         return None
-    for table in tables:
+    for table in lake.stream.every_table:
+        if table.name not in counts:
+            continue
         try:
             data = lake.store.read(lake.layout.daily(table.name, day))
         except FileNotFoundError:
@@ -65,6 +77,8 @@ def day_problems(lake: Lake, published: Published, day: datetime) -> list[Proble
         counted = counts[table.name].rows(quarantined if table.quarantine_column else 0)
         expected = Counter(map(_canonical, counted))
         if found != expected:
+            if isinstance(table, JoinedTable) and waits_for_others(lake, table, day):
+                continue
             wrong, missing = (found - expected).total(), (expected - found).total()
             detail = f"{wrong} rows that a recount does not have, {missing} that it has"
             problems.append(Problem("daily", f"{table.name} {day:%Y-%m-%d}", detail))

@@ -13,6 +13,7 @@ from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.verify.again import differences
 from stingar_dagster.verify.days import day_problems
 from stingar_dagster.verify.identities import Identities
+from stingar_dagster.verify.joined import waits_for_others
 from stingar_dagster.verify.proof import Problem, Proof
 from stingar_dagster.verify.published import Published
 from stingar_dagster.verify.told import prove_as_told
@@ -93,6 +94,12 @@ class _Verifier:
 
         self._proof.problems += self._settled(look)
         self._proof.days += counted
+        for table in self._lake.stream.joined:
+            if counted and waits_for_others(self._lake, table, day):
+                self._proof.notes.append(
+                    f"{table.name} {day:%Y-%m-%d} waits to be made again: tables of other streams "
+                    "changed since; it was not compared"
+                )
 
     def _prove_again(self, hours: list[datetime]) -> None:
         ledgers = ((hour, read_ledger(self._lake.store, self._lake.layout, hour)) for hour in hours)

@@ -24,10 +24,13 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class Daemon:
-    """Ticks sensors, and starts the runs they ask for, in this process."""
+    """Ticks a stream's sensors, and starts the runs they ask for, in this process."""
 
-    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, defs: dg.Definitions, instance: dg.DagsterInstance, stream: str = "stingar"
+    ) -> None:
         self.instance = instance
+        self._stream = stream
         self._defs = defs
         self.cursors: dict[str, str | None] = {}
 
@@ -36,9 +39,9 @@ class Daemon:
             instance=self.instance,
             cursor=self.cursors.get(sensor),
             definitions=self._defs,
-            sensor_name=f"stingar_{sensor}",
+            sensor_name=f"{self._stream}_{sensor}",
         )
-        result = self._defs.resolve_sensor_def(f"stingar_{sensor}").evaluate_tick(context)
+        result = self._defs.resolve_sensor_def(f"{self._stream}_{sensor}").evaluate_tick(context)
         self.cursors[sensor] = result.cursor
         for happened in result.asset_events:
             assert isinstance(happened, dg.AssetMaterialization | dg.AssetCheckEvaluation)
@@ -46,7 +49,7 @@ class Daemon:
         return result
 
     def run(self, step: str, result: SensorExecutionData) -> None:
-        job = self._defs.resolve_job_def(f"stingar_{step}")
+        job = self._defs.resolve_job_def(f"{self._stream}_{step}")
         for request in result.run_requests or []:
             assert job.execute_in_process(
                 instance=self.instance,
@@ -75,7 +78,7 @@ class Daemon:
         self, job: str, tags: dict[str, str], status: dg.DagsterRunStatus
     ) -> dg.DagsterRun:
         repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("stingar"), "stingar")
-        name = f"stingar_{job}"
+        name = f"{self._stream}_{job}"
         origin = RemoteJobOrigin(repository, name)
         run = dg.DagsterRun(job_name=name, status=status, tags=tags, remote_job_origin=origin)
         return self.instance.add_run(run)

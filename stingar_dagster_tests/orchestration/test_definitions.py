@@ -62,7 +62,7 @@ def test_they_load_in_a_process_of_their_own_without_a_warning() -> None:
 
 
 def test_every_asset_says_what_it_is_whose_and_by_which_partitions(graph: AssetGraph) -> None:
-    assert len(graph.get_all_asset_keys()) == sum(5 + len(s.tables) for s in STREAMS.values())
+    assert len(graph.get_all_asset_keys()) == sum(5 + len(s.every_table) for s in STREAMS.values())
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert len(node.description or "") > 40, key
@@ -76,7 +76,7 @@ def test_every_key_stands_under_its_streams_name(graph: AssetGraph) -> None:
     for stream in STREAMS.values():
         expected = {"captures", "landed_events", "quarantined_events", "cleaned_events"}
         expected |= {"daily_report"}
-        expected |= {table.name for table in stream.tables}
+        expected |= {table.name for table in stream.every_table}
         found = {key.path[1] for key in graph.get_all_asset_keys() if key.path[0] == stream.name}
         assert found == expected
     assert {key.path[0] for key in graph.get_all_asset_keys()} == set(STREAMS)
@@ -85,7 +85,7 @@ def test_every_key_stands_under_its_streams_name(graph: AssetGraph) -> None:
 def test_every_published_column_has_a_type_and_a_meaning(graph: AssetGraph) -> None:
     types = {"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN"}
     for stream in STREAMS.values():
-        for name in ("cleaned_events", "quarantined_events", *(t.name for t in stream.tables)):
+        for name in ("cleaned_events", "quarantined_events", *(t.name for t in stream.every_table)):
             columns = column_schema(graph, stream.name, name)
             assert columns, name
             for column in columns:
@@ -113,7 +113,7 @@ def test_every_published_column_tells_which_columns_it_is_made_from(graph: Asset
     for stream in STREAMS.values():
         columns = {column.name for column in stream.columns}
         assert lineage("cleaned_events", stream.name).keys() == columns
-        for table in stream.tables:
+        for table in stream.every_table:
             found = lineage(table.name, stream.name)
             assert found.keys() == {column.name for column in table.columns}
             of_events = {n for deps in found.values() for asset, n in deps if asset[0] == "c"}
@@ -129,6 +129,10 @@ def test_every_published_column_tells_which_columns_it_is_made_from(graph: Asset
         ("cleaned_events", "enqueued_at"),
     }
     assert lineage("daily_summary")["quarantined"] == {("quarantined_events", "event_id")}
+    exposures = lineage("daily_exposures", "dns")
+    assert exposures["client_ip"] == {("cleaned_events", "client_ip")}
+    assert exposures["indicator"] == {("daily_downloads", "artifact"), ("daily_sources", "src_ip")}
+    assert exposures["downloads"] == {("daily_downloads", "events")}
     assert lineage("daily_downloads")["artifact"] == {
         ("cleaned_events", "urls"),
         ("cleaned_events", "hashes"),
@@ -145,6 +149,22 @@ def test_what_depends_on_what_is_as_the_flow_says(graph: AssetGraph) -> None:
     assert parents("daily_summary") == {"cleaned_events", "quarantined_events"}
     assert parents("daily_ports") == {"cleaned_events"}
     assert parents("daily_report") == {table.name for table in STREAMS["stingar"].tables}
+
+
+def test_the_table_between_the_streams_depends_on_both_and_on_the_week_before(
+    graph: AssetGraph,
+) -> None:
+    node = graph.get(dg.AssetKey(["dns", "daily_exposures"]))
+    assert {key.to_user_string() for key in node.parent_keys} == {
+        "dns/cleaned_events",
+        "stingar/daily_downloads",
+        "stingar/daily_sources",
+    }
+    parents = graph.get_parent_partition_keys_for_child(
+        "2022-05-09", dg.AssetKey(["stingar", "daily_sources"]), node.key
+    )
+    days = parents.partitions_subset.get_partition_keys()
+    assert sorted(days) == [f"2022-05-{day:02}" for day in range(2, 10)]
 
 
 def test_counts_are_checked_and_block(graph: AssetGraph) -> None:

@@ -135,10 +135,10 @@ def daily(
     """
     query = Query(moment(since), moment(until))
     lake = open_lake(url, stream)
-    names = [known.name for known in lake.stream.tables]
+    names = [known.name for known in lake.stream.every_table]
     if table not in names:
         raise UsageError(f"there is no daily table {table!r}; there are {', '.join(names)}")
-    schema = lake.stream.table(table).schema
+    schema = lake.stream.published_table(table).schema
 
     def days() -> Iterator[tuple[pl.Expr, bytes]]:
         for entry in lake.store.find(lake.layout.all_of_daily(table)):
@@ -243,7 +243,7 @@ def sessions(events: pl.LazyFrame | pl.DataFrame) -> pl.LazyFrame:
 
 def tables(*, stream: str = _STREAM) -> dict[str, str]:
     """The daily tables by name, with what a row of each means."""
-    return {table.name: table.meaning for table in _stream(stream).tables}
+    return {table.name: table.meaning for table in _stream(stream).every_table}
 
 
 def open_lake(url: str | None = None, stream: str = _STREAM) -> Lake:
