@@ -27,12 +27,13 @@ def put(site: Site, hour: datetime, first: int = 0, start: datetime = NOON) -> N
     site.put([query(time, n + first) for n, time in enumerate(times)], start=start, first=first)
 
 
-def slices_objects(site: Site) -> set[str]:
-    return {path for path in site.objects("rollups") if not path.endswith(".hour.zip")}
-
-
 def combined_objects(site: Site) -> set[str]:
     return {path for path in site.objects("rollups") if path.endswith(".hour.zip")}
+
+
+def slices_objects(site: Site) -> set[str]:
+    zips = {path for path in site.objects("rollups") if path.endswith(".zip")}
+    return zips - combined_objects(site)
 
 
 @pytest.fixture
