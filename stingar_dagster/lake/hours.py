@@ -150,7 +150,8 @@ def count_events(
     """
     none = table_frame(pl.DataFrame(schema=segment_schema(lake.stream)), lake)
     at_once = [table for table in tables if not table.combined]
-    needs = sorted(set().union(*(table.needs(none.columns) for table in at_once)))
+    # One column at least: a frame without any has no rows either.
+    needs = sorted({"time_us"}.union(*(table.needs(none.columns) for table in at_once)))
     held = [none.select(needs)]
     counted = {table.name: table.partials(none) for table in tables if table.combined}
     for part in slices:
