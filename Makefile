@@ -6,7 +6,8 @@ SOAK := $(addprefix stingar_dagster_tests/reliability/test_,any_order.py a_week.
 
 AZURITE := build/azurite/node_modules/azurite
 DEPLOY := .venv-deploy/bin
-# One more than cores: many tests wait for other processes.
+# One more than cores: many tests wait for other processes. In the order of files, because those with
+# few tests have the longest, which would come last and together.
 WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 
 .PHONY: demo test azurite spark check check-deploy soak chain fuzz audit bench bench-quick bench-latency bench-fleet screenshots clean
@@ -22,7 +23,7 @@ demo: $(VENV)/ready  ## sample traffic and Dagster's UI on http://127.0.0.1:3000
 	$(BIN)/stingar demo
 
 test: $(VENV)/ready azurite  ## the tests
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 azurite:  ## the stand-in for Azure's storage that tests use, in build/azurite; needs npm
 	@if [ -d "$${STINGAR_AZURITE:-$(AZURITE)}" ]; then :; \

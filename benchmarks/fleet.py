@@ -164,10 +164,8 @@ def outages(hours: int, events: int) -> None:
             say(f"at work again after {failed + again:.0f} s")
             _restart(fleet, "Redis", say)
             _restart(fleet, "PostgreSQL", say)
-            fleet.wait_until(
-                lambda: fleet.status_of(backfill).startswith("COMPLETED"), "done", PATIENCE
-            )
-            say(f"{fleet.status_of(backfill)} after {time.monotonic() - asked:.0f} s")
+            status = fleet.wait_until_over(backfill, PATIENCE)
+            say(f"{status} after {time.monotonic() - asked:.0f} s")
         stuck = fleet.wait_until(lambda: not fleet.unfinished(), "every run done", PATIENCE)
         say(f"no run under way {stuck:.0f} s later")
         _settle(fleet)

@@ -120,6 +120,7 @@ class Camera:
     def take_all(self) -> None:
         pictures: dict[str, Callable[[Page], None]] = {
             "lineage": self.lineage,
+            "lineage-dns": self.lineage_of_dns,
             "asset": self.asset,
             "partitions": self.partition,
             "checks": self.checks,
@@ -161,7 +162,13 @@ class Camera:
         page.context.close()
 
     def lineage(self, page: Page) -> None:
+        page.set_viewport_size(MIDDLE)
         look_at(page, self.address + group_path(), "daily_report")
+        page.get_by_text("Hide navigation").click()
+
+    def lineage_of_dns(self, page: Page) -> None:
+        """With the other stream folded, and what goes from it into a table of this one."""
+        look_at(page, self.address + group_path("dns"), "daily_exposures")
         page.get_by_text("Hide navigation").click()
 
     def asset(self, page: Page) -> None:

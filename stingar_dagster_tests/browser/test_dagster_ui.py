@@ -81,7 +81,7 @@ def test_the_graph_shows_every_asset(stream: Stream, lake: Served, page: Page) -
     page.set_viewport_size({"width": DESK["width"], "height": 2 * DESK["height"]})
     look_at(page, lake.address + group_path(stream.name))
     events = ("captures", "landed_events", "quarantined_events", "cleaned_events")
-    for name in (*events, *(table.name for table in stream.tables), REPORT):
+    for name in (*events, *(table.name for table in stream.every_table), REPORT):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
 
 

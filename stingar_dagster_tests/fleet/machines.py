@@ -229,6 +229,18 @@ class Fleet:
             time.sleep(0.1)
         return time.monotonic() - begin
 
+    def wait_until_over(self, backfill: str, seconds: float = PATIENCE) -> str:
+        """Wait for the end of a backfill; its status then."""
+        status = ""
+
+        def is_over() -> bool:
+            nonlocal status
+            status = self.status_of(backfill)
+            return status not in ("", "REQUESTED", "CANCELING", "FAILING")
+
+        self.wait_until(is_over, "backfill over", seconds)
+        return status
+
     def told(self) -> str:
         """The last words of every process, and the runs that are not done."""
         last = [f"--- {m.name}\n{m.log.read_text()[-2500:]}" for m in self.machines.values()]

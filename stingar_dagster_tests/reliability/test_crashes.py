@@ -155,10 +155,14 @@ def test_on_azure_too(tmp_path: Path, container: str) -> None:
 
 
 def deaths_in_turn(whens: tuple[When, ...], stride: int = 1) -> Iterator[Death]:
-    """Around every change, or with STINGAR_SOAK=1 around every call that reads or lists too."""
+    """Around every change, or with STINGAR_SOAK=1 around every call that reads or lists too.
+
+    Before a change all is as it was after the one before, so the sample has "before" at the first.
+    """
     for number in range(0, 10**6, 1 if SOAK else stride):
         for when in whens:
-            yield Death(number, when, reads=SOAK)
+            if SOAK or when != "before" or number == 0:
+                yield Death(number, when, reads=SOAK)
 
 
 def died(site: Site, death: Death, again: tuple[datetime, ...]) -> bool:
