@@ -37,7 +37,7 @@ def children(pid: int | None = None) -> set[int]:
     """The workers of a process (default: of this one)."""
     tasks = Path(f"/proc/{pid or os.getpid()}/task").iterdir()
     found = (int(child) for task in tasks for child in read_proc(task / "children").split())
-    return {child for child in found if b"serve" in read_proc(Path(f"/proc/{child}/cmdline"))}
+    return {c for c in found if b"import serve;" in read_proc(Path(f"/proc/{c}/cmdline"))}
 
 
 def read_proc(path: Path) -> bytes:

@@ -68,7 +68,8 @@ def main() -> int:
         print(HOW_TO_GET_IT, file=sys.stderr)
         return 2
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="stingar-") as name:
+    # A process of the demo may write something while it ends.
+    with tempfile.TemporaryDirectory(prefix="stingar-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         with demo(folder) as address:
             wait_until_at_rest(address)
