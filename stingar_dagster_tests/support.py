@@ -237,11 +237,12 @@ class Site:
         records = self.objects("state/events").values()
         return sum(json.loads(record)["duplicates"] for record in records)
 
-    def check(self, gaps: bool = True) -> None:
+    def check(self, gaps: bool = True, longest_slice: int | None = None) -> None:
         """The oracle: `verify`, every step again included, and identities counted from `blobs`.
 
         Args:
             gaps: whether sequence numbers may be missing, as in captures that a test makes up.
+            longest_slice: minutes, where slices were declared otherwise before; default: as now.
         """
         proof = verify(self.pipeline(), again=True)
         problems = [p for p in proof.problems if not (gaps and p.kind == "gap")]
@@ -249,24 +250,17 @@ class Site:
             raise AssertionError(problems)
         events = self.events()
         check_identities(self.blobs, events, self.quarantined(), self.duplicates())
-        published = self.objects("events")
-        for path, data in published.items():
-            folder, name = path.rsplit("/", 1)
-            hour = "T".join(part.partition("=")[2] for part in folder.split("/")[-2:])
+        longest = longest_slice or self.stream.slice_minutes
+        for path, data in self.objects("events").items():
+            day, hour, name = path.split("date=")[1].split("/")
             times = [row["@timestamp"] for row in map(json.loads, lines(data))]
             assert times == sorted(times), path
-            assert {time[:13] for time in times} == {hour}, path
-            # A slice begins at the minute in its name and ends before the next one. How long it is,
-            # the declaration of its time said, which may have been changed since.
-            if name.startswith("events-"):
-                beside = {
-                    int(known.rsplit("/events-", 1)[1][:2])
-                    for known in published
-                    if known.startswith(f"{folder}/events-")
-                }
+            assert {time[:13] for time in times} == {f"{day}T{hour.removeprefix('hour=')}"}, path
+            if longest < 60 or name.startswith("events-"):
                 first = int(name.removeprefix("events-")[:2])
-                end = min((minute for minute in beside if minute > first), default=60)
-                assert {int(time[14:16]) for time in times} <= {*range(first, end)}, path
+                assert {int(time[14:16]) for time in times} <= {*range(first, first + longest)}, (
+                    path
+                )
 
 
 def site_for(request: pytest.FixtureRequest, folder: Path) -> Site:

@@ -71,6 +71,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.sent: dict[int, list[bytes | None]] = {number: [] for number in range(PARTITIONS)}
         self.names = 0
         self.forgotten = False
+        self.longest_slice = self.stream.slice_minutes
 
     def teardown(self) -> None:
         if not self.forgotten:
@@ -218,7 +219,7 @@ class AnyOrder(RuleBasedStateMachine):
         if Path(self.site.lake).exists():
             shutil.copytree(self.site.lake, copy.lake)
         copy.run()
-        copy.check()
+        copy.check(longest_slice=self.longest_slice)
         shutil.rmtree(copy.lake, ignore_errors=True)
 
     def _start(self) -> datetime:
@@ -236,6 +237,7 @@ class InSlices(AnyOrder):
     def declare_otherwise(self, minutes: int, compression: Compression) -> None:
         changed = replace(self.site.stream, slice_minutes=minutes, compression=compression)
         self.site.stream = changed
+        self.longest_slice = max(self.longest_slice, minutes)
 
     def bring_to_one_form(self) -> None:
         """A change asks for nothing by itself, as for other declarations."""

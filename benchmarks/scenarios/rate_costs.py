@@ -1,9 +1,9 @@
 """DNS queries at several rates, minute by minute in one process: what a minute takes and holds.
 
-    python -m benchmarks.scenarios.rates FOLDER --rates 400 3600 14400 --minutes 4
+    python -m benchmarks.scenarios.rate_costs FOLDER --rates 400 3600 14400 --minutes 4
 
-Each minute four captures are landed and its slice is published; at the end the day is rolled up.
-Each rate has a process of its own, so that its memory is known, and a landing folder and a lake.
+Each minute four captures are landed, and what they changed is published; at the end the day is
+rolled up. Each rate has a process of its own, so that its memory is known, and folders of its own.
 Seconds are of processor time, and the first minute is left out, in which everything is done for the
 first time. Not here: what waits between the steps, and Dagster (`rate`).
 """
@@ -23,37 +23,28 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeVar
 
-from benchmarks.queries import MINUTE, captures
+from benchmarks.queries import MINUTE
+from benchmarks.scenarios.rate import Network
+from stingar_dagster.capture.names import CaptureFormat
 from stingar_dagster.lake.layout import day_of
 from stingar_dagster.pipeline import Pipeline
 from stingar_dagster.settings import Settings
 from stingar_dagster.streams import DNS
 
 START: Final = datetime(2026, 5, 19, 12, tzinfo=UTC)
-PARTITIONS: Final = 4
 
 R = TypeVar("R")
 
 
-def make(folder: Path, rate: int, minutes: int) -> int:
-    """Make captures, beside landing; how many bytes they have."""
-    size = 0
-    names = Pipeline(Settings(landing=str(folder / "landing"), lake=str(folder / "lake")), DNS)
+def make(network: Network, minutes: int) -> None:
+    """Make the captures of all minutes."""
     for number in range(minutes):
-        minute = START + number * MINUTE
-        first = number * (rate * 60 // PARTITIONS)
-        for item in captures(minute, rate, PARTITIONS, first, seed=3):
-            path = names.landing.format.path("campus", "dns", item.partition, minute)
-            place = folder / f"made/{number}" / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(item.data)
-            size += len(item.data)
-    return size
+        network.make(START + number * MINUTE)
 
 
-def work(folder: Path, minutes: int) -> dict[str, float]:
+def work(network: Network, lake: Path, minutes: int) -> dict[str, float]:
     """Land and publish minute by minute, then roll up the day."""
-    settings = Settings(landing=str(folder / "landing"), lake=str(folder / "lake"), processes=1)
+    settings = Settings(landing=str(network.landing), lake=str(lake), processes=1)
     pipeline = Pipeline(settings, replace(DNS, slice_minutes=1))
     spent: dict[str, list[float]] = defaultdict(list)
 
@@ -68,12 +59,12 @@ def work(folder: Path, minutes: int) -> dict[str, float]:
             pipeline.publish_hour(hour)
 
     for number in range(minutes):
-        shutil.copytree(folder / f"made/{number}", folder / "landing", dirs_exist_ok=True)
+        network.land(START + number * MINUTE)
         landed = timed("land", lambda: pipeline.land_hour(START))
         # Now and then one before, too: of queries that come late.
         timed("publish", partial(publish, landed.changed_hours))
     timed("roll", lambda: pipeline.roll_day(day_of(START)))
-    published = sum(path.stat().st_size for path in (folder / "lake").rglob("events*.json.gz"))
+    published = sum(path.stat().st_size for path in lake.rglob("events*.json.gz"))
     return {
         "landing a minute, s": statistics.median(spent["land"][1:]),
         "publishing a minute, s": statistics.median(spent["publish"][1:]),
@@ -98,13 +89,14 @@ def main() -> None:
     for rate in args.rates:
         folder: Path = args.folder.resolve() / str(rate)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "landing").mkdir()
-        size = in_a_process(make, folder, rate, args.minutes)
+        names = CaptureFormat(Settings().capture_format)
+        network = Network(folder / "landing", names, folder / "staged", rate)
+        in_a_process(make, network, args.minutes)
+        size = sum(path.stat().st_size for path in network.staged.rglob("*.avro"))
         figures = {
             "queries a second": rate,
             "captured a minute, MB": size / args.minutes / 1e6,
-            **in_a_process(work, folder, args.minutes),
+            **in_a_process(work, network, folder / "lake", args.minutes),
         }
         print(json.dumps(figures, indent=1), flush=True)
         shutil.rmtree(folder)
