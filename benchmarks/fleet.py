@@ -1,13 +1,13 @@
 """Several workers on one store: what outages cost, and what a second worker gives.
 
     python -m benchmarks.fleet outages [--hours 48] [--events 3000]
-    python -m benchmarks.fleet ratio [--hours 48] [--events 20000]
+    python -m benchmarks.fleet ratio [--hours 12] [--events 100000]
 
 Starts PostgreSQL, Redis, Azurite, Dagster's daemon and webserver, and workers, as `deploy/celery`
 sets them up, each with a working folder of its own. `outages` backfills from the UI's interface
 while a capture lands every five seconds, kills a worker, and restarts Redis and PostgreSQL. `ratio`
-does backfills with one worker and with two, each on one thread. Both end with exact counts.
-Not here: the short version that tests run (`stingar_dagster_tests/fleet`).
+does backfills with one worker and with two, each of one process with one thread. Both end with
+exact counts. Not here: the short version that tests run (`stingar_dagster_tests/fleet`).
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     if options.what == "outages":
         outages(options.hours or 48, options.events or 3000)
     else:
-        ratio(options.hours or 48, options.events or 20_000)
+        ratio(options.hours or 12, options.events or 100_000)
 
 
 def this_hour() -> datetime:
@@ -192,13 +192,15 @@ def _restart(fleet: Fleet, which: str, say: object) -> None:
 def ratio(hours: int, events: int) -> None:
     """Backfills of as many hours by one worker and by two, in turn."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    # Sensors see what backfills land, and ask for live runs that nobody does meanwhile.
-    with _fleet({"max_concurrent_runs: 4": "max_concurrent_runs: 400"}) as fleet:
+    with _fleet() as fleet:
         fleet.environ["POLARS_MAX_THREADS"] = "1"
+        fleet.environ["STINGAR_PROCESSES"] = "1"
         fleet.daemon()
         fleet.webserver()
         live = fleet.worker("live", ["stingar-live"], 1)
         _warm_up(fleet)
+        # They would see what backfills land, and ask for live runs that nobody does meanwhile.
+        _stop_sensors(fleet)
         live.kill()
         workers = [fleet.worker(f"worker-{number}", ["stingar-backfill"], 1) for number in (0, 1)]
         rounds = (1, 2, 2, 1)
@@ -296,6 +298,24 @@ def _warm_up(fleet: Fleet) -> None:
     fleet.wait_until(fleet.is_serving, "the UI", PATIENCE)
     fleet.wait_until(lambda: len(fleet.site.events()) == 1, "the first event", PATIENCE)
     fleet.wait_until(lambda: not fleet.unfinished(), "idle", PATIENCE)
+
+
+def _stop_sensors(fleet: Fleet) -> None:
+    """As somebody at the UI does it."""
+    (repositories,) = fleet.graphql(
+        "{ repositoriesOrError { ... on RepositoryConnection "
+        "{ nodes { sensors { name sensorState { id status } } } } } }"
+    ).values()
+    for repository in repositories["nodes"]:
+        for sensor in repository["sensors"]:
+            if sensor["sensorState"]["status"] == "RUNNING":
+                (answer,) = fleet.graphql(
+                    "mutation($id: String!) { stopSensor(id: $id) "
+                    "{ __typename ... on StopSensorMutationResult { instigationState { status } } "
+                    "} }",
+                    id=sensor["sensorState"]["id"],
+                ).values()
+                assert answer["instigationState"]["status"] == "STOPPED", answer
 
 
 def _settle(fleet: Fleet) -> None:

@@ -103,8 +103,8 @@ def _landed_events(stream: Stream, settings: Settings, keys: StreamAssets) -> dg
 
     @dg.asset(
         key=keys.landed,
-        deps=[keys.captures],
-        partitions_def=partitions.landed_hours(settings),
+        deps=[dg.AssetDep(keys.captures, partition_mapping=partitions.same_window())],
+        partitions_def=partitions.hours(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(24),
         check_specs=[
             checks.counts_spec(
@@ -179,7 +179,7 @@ def _quarantined_events(
     @dg.asset(
         key=keys.quarantined,
         deps=[dg.AssetDep(keys.landed, partition_mapping=partitions.same_window())],
-        partitions_def=partitions.landed_hours(settings),
+        partitions_def=partitions.hours(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(24),
         group_name=stream.name,
         kinds={"json"},
@@ -220,7 +220,7 @@ def _cleaned_events(stream: Stream, settings: Settings, keys: StreamAssets) -> d
     @dg.asset(
         key=keys.cleaned,
         deps=[dg.AssetDep(keys.landed, partition_mapping=partitions.same_window())],
-        partitions_def=partitions.event_hours(settings),
+        partitions_def=partitions.hours(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(24),
         check_specs=[
             checks.counts_spec(

@@ -1,6 +1,8 @@
 """The jobs that sensors, schedules and `stingar run` start: one for each step of a stream.
 
-A partition key, or a range of them, is a run's only input. Not here: backfills from the UI, which
+A partition key, or a range of them, is a run's only input. New captures get a job that lands an
+hour and publishes it: nearly all that lands was logged in that same hour, and a second run would
+cost seconds of processor time before it does anything. Not here: backfills from the UI, which
 Dagster builds from the assets themselves.
 See https://docs.dagster.io/guides/build/jobs
 """
@@ -23,9 +25,10 @@ class StreamJobs:
     """One stream's jobs."""
 
     land: UnresolvedAssetJobDefinition
+    land_and_publish: UnresolvedAssetJobDefinition
     publish: UnresolvedAssetJobDefinition
     roll: UnresolvedAssetJobDefinition
-    first_assets: tuple[dg.AssetKey, dg.AssetKey, dg.AssetKey]
+    first_assets: tuple[dg.AssetKey, ...]
 
     @property
     def leads(self) -> dict[str, dg.AssetKey]:
@@ -34,13 +37,23 @@ class StreamJobs:
 
     @property
     def all(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
-        return self.land, self.publish, self.roll
+        return self.land, self.land_and_publish, self.publish, self.roll
+
+    @property
+    def landing(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
+        """Those that land hours."""
+        return self.land, self.land_and_publish
+
+    @property
+    def publishing(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
+        """Those that publish hours."""
+        return self.land_and_publish, self.publish
 
 
 def stream_jobs(
     stream: Stream, assets: StreamAssets, apart: Iterable[dg.AssetCheckKey] = ()
 ) -> StreamJobs:
-    """The three jobs of one stream.
+    """The jobs of one stream.
 
     Args:
         stream: whose.
@@ -59,6 +72,12 @@ def stream_jobs(
             selection=only(assets.landed, assets.quarantined),
             description="Decode and clean landed hours.",
         ),
+        land_and_publish=dg.define_asset_job(
+            f"{stream.name}_land_and_publish",
+            selection=only(assets.landed, assets.quarantined, assets.cleaned),
+            description="Decode and clean landed hours, and publish the same hours. What landed of "
+            f"other hours is left to {stream.name}_publish.",
+        ),
         publish=dg.define_asset_job(
             f"{stream.name}_publish",
             selection=only(assets.cleaned),
@@ -69,7 +88,7 @@ def stream_jobs(
             selection=only(*assets.daily),
             description="Roll hours up into daily tables.",
         ),
-        first_assets=(assets.landed, assets.cleaned, min(assets.daily)),
+        first_assets=(assets.landed, assets.landed, assets.cleaned, min(assets.daily)),
     )
 
 

@@ -29,8 +29,11 @@ def landed_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
     return dg.HourlyPartitionsDefinition(settings.start, fmt=HOUR_FORMAT, end_offset=1)
 
 
-def event_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
-    """Hours that events are stamped with, a day ahead included: clocks of sensors run fast."""
+def hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """Hours that are landed, and hours that are published: the same, so that a run can have both.
+
+    Events may be stamped with an hour a day ahead: clocks of sensors run fast.
+    """
     return dg.HourlyPartitionsDefinition(
         settings.start, fmt=HOUR_FORMAT, end_offset=1 + _AHEAD_HOURS
     )

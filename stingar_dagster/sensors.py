@@ -110,10 +110,11 @@ def stream_sensors(
 def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{stream.name}_new_captures",
-        job=jobs.land,
+        job=jobs.land_and_publish,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Looks for captures that the ledger does not have; one request a landed hour.",
+        description="Looks for captures that the ledger does not have; one request a landed hour, "
+        "which is published by the same run.",
     )
     def new_captures(
         context: dg.SensorEvaluationContext,
@@ -145,7 +146,7 @@ def _new_captures(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg.
         requests = due(
             pending,
             cursor.asked,
-            _under_way(opened_instance(context), jobs.land),
+            _under_way(opened_instance(context), *jobs.landing),
             _now(),
             HOURS_A_TICK,
         )
@@ -233,7 +234,7 @@ def _changed_hours(stream: Stream, assets: StreamAssets, jobs: StreamJobs) -> dg
         requests = due(
             pending,
             cursor.asked,
-            _under_way(opened_instance(context), jobs.publish),
+            _under_way(opened_instance(context), *jobs.publishing),
             now,
             HOURS_A_TICK,
         )
@@ -349,11 +350,13 @@ def _materialized(
     return hours, after
 
 
-def _under_way(instance: dg.DagsterInstance, job: UnresolvedAssetJobDefinition) -> set[datetime]:
-    """Partitions of a job's runs that have not finished."""
+def _under_way(instance: dg.DagsterInstance, *jobs: UnresolvedAssetJobDefinition) -> set[datetime]:
+    """Partitions of jobs' runs that have not finished."""
+    names = {job.name for job in jobs}
     busy: set[datetime] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED)):
-        busy.update(partitions.of_run(run.tags))
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        if run.job_name in names:
+            busy.update(partitions.of_run(run.tags))
     return busy
 
 

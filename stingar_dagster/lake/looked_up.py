@@ -84,7 +84,11 @@ def hour_name(lake: Lake, hour: datetime, record: Record) -> str:
 
 
 def keep_looked_up(
-    lake: Lake, hour: datetime, record: Record, before: Record, new: Mapping[Slice, Digests]
+    lake: Lake,
+    hour: datetime,
+    record: Record,
+    before: pl.DataFrame | None,
+    new: Mapping[Slice, Digests],
 ) -> None:
     """Keep what an hour's events looked up, before its record is written.
 
@@ -94,7 +98,7 @@ def keep_looked_up(
     Args:
         lake, hour: whose.
         record: of the hour, as it will be.
-        before: as it was.
+        before: what the hour kept (`kept_looked_up`).
         new: digests of the slices that were published now.
     """
     if not lake.stream.joined or not record.rows:
@@ -102,11 +106,10 @@ def keep_looked_up(
     frames = [_of_slice(piece, found) for piece, found in sorted(new.items())]
     same = [piece for piece in record.slices_held() if piece not in new]
     if same:
-        held = _read(lake, hour, before)
-        if held is None:
+        if before is None:
             return
         bits = pl.lit(sum(_bit(piece) for piece in same), dtype=pl.UInt64)
-        kept = held.with_columns(pl.col("slices") & bits)
+        kept = before.with_columns(pl.col("slices") & bits)
         frames.append(kept.filter(pl.col("slices") > 0))
     _write(lake, hour, record, frames)
 
@@ -136,7 +139,7 @@ def found_in_slices(
     Raises:
         FileNotFoundError: the hour was published again meanwhile: start over.
     """
-    held = _read(lake, hour, record)
+    held = kept_looked_up(lake, hour, record)
     if held is None:
         held = _made_again(lake, hour, record)
     digests, slices = held["digest"].to_numpy(), held["slices"].to_numpy()
@@ -168,6 +171,12 @@ def _made_again(lake: Lake, hour: datetime, record: Record) -> pl.DataFrame:
     return _write(lake, hour, record, frames)
 
 
+def of_slice(kept: pl.DataFrame, piece: Slice) -> Digests:
+    """The digests of one of an hour's slices, of what the hour keeps."""
+    is_there = (pl.col("slices") & pl.lit(_bit(piece), dtype=pl.UInt64)) > 0
+    return kept.filter(is_there)["digest"].to_numpy()
+
+
 def _of_slice(piece: Slice, digests: Digests) -> pl.DataFrame:
     frame = pl.DataFrame({"digest": digests}, schema={"digest": pl.Int64()})
     return frame.with_columns(slices=pl.lit(_bit(piece), dtype=pl.UInt64))
@@ -197,7 +206,7 @@ def _merged(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"digest": ordered[firsts], "slices": masks}, schema=_SCHEMA)
 
 
-def _read(lake: Lake, hour: datetime, record: Record) -> pl.DataFrame | None:
+def kept_looked_up(lake: Lake, hour: datetime, record: Record) -> pl.DataFrame | None:
     """What an hour keeps; None where there is nothing, or nothing that can be read."""
     if not record.rows:
         return None

@@ -8,30 +8,34 @@ from what is there. The record is written last, so it never claims more than the
 Not here: what a slice's events are (`hours`), and what names of objects mean (`slices`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 import msgspec
+import numpy as np
 import polars as pl
 
-from stingar_dagster.cleaning.clean import with_published_columns
 from stingar_dagster.errors import Conflict
 from stingar_dagster.lake.combined import combined_path
+from stingar_dagster.lake.encoding import Encoded, Standing, encoded, encoded_from
 from stingar_dagster.lake.hours import (
     StagedSlice,
-    count_events,
-    in_batches,
     read_slice,
     staged_segments,
 )
 from stingar_dagster.lake.lake import Lake, in_parallel
-from stingar_dagster.lake.lines import joined, lines_of
-from stingar_dagster.lake.looked_up import Digests, Gathering, forget_looked_up, keep_looked_up
+from stingar_dagster.lake.looked_up import (
+    Digests,
+    columns_of,
+    forget_looked_up,
+    keep_looked_up,
+    kept_looked_up,
+    of_slice,
+)
 from stingar_dagster.lake.partials import (
     SlicePartials,
-    encoded_partials,
     has_all,
     slices_in,
     write_partials,
@@ -39,8 +43,9 @@ from stingar_dagster.lake.partials import (
 from stingar_dagster.lake.publication import Record, SliceRecord, read_record
 from stingar_dagster.lake.reopened import mark, marks
 from stingar_dagster.lake.segments import collect_orphans
-from stingar_dagster.lake.slices import Form, Slice, is_object, overlapping, spans_of
+from stingar_dagster.lake.slices import Form, Slice, is_object, lines_in, overlapping, spans_of
 from stingar_dagster.storage import Entry
+from stingar_dagster.streams.stream import Compression
 
 _FORMAT: Final = 3
 """Of records of hours that older releases can't read."""
@@ -131,7 +136,6 @@ class _Publishing:
         spans = spans_of(self._there)
         self._strays = {name: span for name, span in spans.items() if name not in mine}
         """Objects of another form, with the minutes that they may hold."""
-        self._kept: dict[Slice, dict[str, bytes]] | None = None
         self._looked_up: dict[Slice, Digests] = {}
 
     def run(self, again: bool) -> Published:
@@ -154,7 +158,8 @@ class _Publishing:
                 objects[name], partials[piece] = kept
             elif segments or name in self._there:
                 staged = read_slice(self._lake, self._hour, segments, piece)
-                size, counted = self._replace(piece, staged)
+                standing = None if again else self._standing(piece, segments)
+                size, counted = self._replace(piece, staged, standing)
                 written.append(name)
                 if len(staged):
                     partials[piece] = counted
@@ -171,7 +176,7 @@ class _Publishing:
             return Published(self.before, ())
         path = write_partials(self._lake, self._hour, partials) if partials else ""
         record = self._record(objects, path)
-        keep_looked_up(self._lake, self._hour, record, self.before, self._looked_up)
+        keep_looked_up(self._lake, self._hour, record, self._kept_looked_up, self._looked_up)
         encoded = msgspec.json.encode(record, order="deterministic")
         self._lake.store.write(self._record_path, encoded, expected=self._version)
         return Published(record, tuple(written))
@@ -196,6 +201,12 @@ class _Publishing:
     ) -> tuple[SliceRecord, SlicePartials] | None:
         """A slice's record and partial aggregates, if its object was made from just these segments
         and is there."""
+        if overlapping(self.before.made_from, piece) != segments:
+            return None
+        return self._as_recorded(piece)
+
+    def _as_recorded(self, piece: Slice) -> tuple[SliceRecord, SlicePartials] | None:
+        """A slice's record and partial aggregates, if its object is there as it was recorded."""
         name = self._form.name(piece)
         held, entry = self.before.objects().get(name), self._there.get(name)
         if (
@@ -203,15 +214,39 @@ class _Publishing:
             or held is None
             or entry is None
             or (held.slice, held.size) != (piece, entry.size)
-            or overlapping(self.before.made_from, piece) != segments
         ):
             return None
-        if self._kept is None:
-            self._kept = self._read_partials()
-        partials = self._kept.get(piece, {})
+        partials = self._partials.get(piece, {})
         return (held, partials) if has_all(self._lake.stream.tables, partials) else None
 
-    def _read_partials(self) -> dict[Slice, dict[str, bytes]]:
+    def _standing(self, piece: Slice, segments: tuple[str, ...]) -> Standing | None:
+        """What is published of a slice that only gained segments."""
+        made_from = frozenset(overlapping(self.before.made_from, piece))
+        # Lines that are not compressed do not tell whether they are as they were written.
+        if self._form.compression is not Compression.GZIP or not made_from < set(segments):
+            return None
+        recorded = self._as_recorded(piece)
+        kept = self._kept_looked_up
+        if recorded is None or (kept is None and columns_of(self._lake.stream)):
+            return None
+        held, partials = recorded
+        name = self._form.name(piece)
+        data = self._lake.store.read(self._lake.layout.events(self._hour, name))
+        try:
+            lines = lines_in(name, data)
+        except ValueError:
+            return None
+        looked_up = np.zeros(0, np.int64) if kept is None else of_slice(kept, piece)
+        return Standing(made_from, held.rows, Encoded(lines, partials, looked_up))
+
+    @cached_property
+    def _kept_looked_up(self) -> pl.DataFrame | None:
+        if not self._lake.stream.joined:
+            return None
+        return kept_looked_up(self._lake, self._hour, self.before)
+
+    @cached_property
+    def _partials(self) -> dict[Slice, dict[str, bytes]]:
         path = self.before.partials
         if not isinstance(path, str) or not path:
             return {}
@@ -220,14 +255,20 @@ class _Publishing:
         except FileNotFoundError:
             return {}
 
-    def _replace(self, piece: Slice, staged: StagedSlice) -> tuple[int, SlicePartials]:
+    def _replace(
+        self, piece: Slice, staged: StagedSlice, standing: Standing | None
+    ) -> tuple[int, SlicePartials]:
         """Replace a slice's object; returns its size and the slice's partial aggregates."""
         store, name = self._lake.store, self._form.name(piece)
-        gathering = Gathering(self._lake.stream)
-        lines, partials = _encoded(self._lake, staged, piece.bounds(self._hour), gathering)
+        bounds = piece.bounds(self._hour)
+        made = None
+        if standing is not None:
+            made = encoded_from(self._lake, staged, standing, bounds)
+        if made is None:
+            made = encoded(self._lake, staged, bounds)
         if len(staged):
-            self._looked_up[piece] = gathering.digests()
-        data = self._form.encode(lines)
+            self._looked_up[piece] = made.looked_up
+        data = self._form.encode(made.lines)
         # Of a form that is given up, all that may hold the slice's events goes first: a reader
         # never sees an event twice.
         self._remove({n: span for n, span in self._strays.items() if span.overlaps(piece)})
@@ -237,7 +278,7 @@ class _Publishing:
             store.write(path, data, expected=None if entry is None else entry.etag)
         elif entry is not None:
             store.remove(path, expected=entry.etag)
-        return len(data), partials
+        return len(data), made.partials
 
     def _remove(self, strays: dict[str, Slice]) -> None:
         for name in list(strays):
@@ -256,25 +297,6 @@ class _Publishing:
         if objects.keys() <= {"events.json"}:
             return record
         return msgspec.structs.replace(record, format=_FORMAT, slices=objects)
-
-
-def _encoded(
-    lake: Lake, staged: StagedSlice, bounds: tuple[datetime, datetime], gathering: Gathering
-) -> tuple[bytes, SlicePartials]:
-    """The lines of a slice's events, by time, and its partial aggregates; what they looked up is
-    gathered."""
-    lines: list[pl.Series] = []
-
-    def batches() -> Iterator[pl.DataFrame]:
-        for batch in in_batches(lake, staged):
-            lines.append(lines_of(with_published_columns(batch, lake.stream)))
-            gathering.add(batch)
-            yield batch
-
-    tables = lake.stream.tables
-    counted = count_events(lake, tables, batches(), staged.order)
-    data = joined(pl.concat(lines).rechunk()[staged.order]) if len(staged) else b""
-    return data, encoded_partials(tables, counted, bounds)
 
 
 def _collect_partials(lake: Lake, hour: datetime, record: Record) -> None:

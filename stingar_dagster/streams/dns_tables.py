@@ -111,6 +111,7 @@ TABLES: Final = (
         descending=("events",),
         quarantine_column="quarantined",
         most=MOST,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_domains",
@@ -147,6 +148,7 @@ TABLES: Final = (
         ),
         descending=("queries",),
         most=MOST,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_clients",
@@ -183,6 +185,7 @@ TABLES: Final = (
         ),
         descending=("queries",),
         most=MOST,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_types",
@@ -200,6 +203,7 @@ TABLES: Final = (
         ),
         descending=("queries",),
         most=MOST,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_failures",
@@ -236,6 +240,7 @@ TABLES: Final = (
         ),
         descending=("queries",),
         most=MOST,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_names",
@@ -254,6 +259,7 @@ TABLES: Final = (
         ),
         descending=("queries",),
         most=MOST_NAMES,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_tunnels",
@@ -312,6 +318,7 @@ TABLES: Final = (
         ),
         descending=("queries",),
         most=MOST,
+        in_any_order=True,
     ),
     DailyTable(
         name="daily_hourly",
@@ -319,6 +326,7 @@ TABLES: Final = (
         keys=((pl.col("time_us") // _HOUR_US % 24).alias("hour"),),
         partial=(_QUERIES, _times(_FAILED, "failed")),
         combined=_sum("queries", "failed"),
+        in_any_order=True,
         merged=_sum("queries", "failed"),
         columns=(
             _count("hour", "Hour of the day that queries were logged in (UTC), 0 to 23"),

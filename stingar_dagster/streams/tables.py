@@ -7,7 +7,7 @@ rows senders can invent has a `Limit`, which comes out exactly, too. Not here: w
 kept (`lake`), and which tables a stream has (the stream's module).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
@@ -133,6 +133,9 @@ class DailyTable:
         combined: aggregates over the partials of one combination of `keys` and `distinct` that give
             a partial again. With them an hour that is published in slices is combined once, and a
             day reads no more of it. None with a gap.
+        in_any_order: whether partials are the same in whatever order events stand, and `combined`
+            those of any parts of them. Then the partials of a slice that gains events are combined
+            with those of the new ones; otherwise all of its events are counted again.
         limit: how many names are told; needs `combined`, and no `distinct`. Events are then counted
             a bounded number at a time, and nothing of them is held but the partials.
         order_by: partials are sorted by this column before they are merged, for aggregates that
@@ -162,6 +165,7 @@ class DailyTable:
     descending: tuple[str, ...] = ()
     quarantine_column: str | None = None
     combined: tuple[pl.Expr, ...] = ()
+    in_any_order: bool = False
     limit: Limit | None = None
     order_by: str | None = None
     most: int | None = None
@@ -221,6 +225,18 @@ class DailyTable:
             if sum(map(len, waiting)) > _MOST_WAITING:
                 waiting = [self.of_hour(pl.concat(waiting))]
         return self.of_hour(pl.concat(waiting))
+
+    def holds_all(self, partials: pl.DataFrame) -> bool:
+        """Whether partials tell every key of their events."""
+        return self.most is None or len(partials) < self.most
+
+    def together(self, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Partials as if the events of all parts had been counted at once.
+
+        Args:
+            parts: of a table `in_any_order`, each of which `holds_all`; one at least.
+        """
+        return self.of_hour(pl.concat(parts)).select(parts[0].columns)
 
     def _counted(self, events: pl.DataFrame) -> pl.DataFrame:
         frame = events.lazy()

@@ -65,8 +65,10 @@ class Daemon:
         for _ in range(6):
             asked = False
             for sensor, step in (
-                ("new_captures", "land"), ("changed_hours", "publish"), ("changed_days", "roll"),
-            ):  # fmt: skip
+                ("new_captures", "land_and_publish"),
+                ("changed_hours", "publish"),
+                ("changed_days", "roll"),
+            ):
                 result = self.tick(sensor)
                 self.run(step, result)
                 asked = asked or bool(result.run_requests)

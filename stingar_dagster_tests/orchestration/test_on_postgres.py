@@ -194,7 +194,8 @@ def test_captures_come_out_though_the_database_is_restarted(
         wait_until(is_out, log)
         wait_until(lambda: {status for _, status, _ in deployment.runs()} == {"SUCCESS"}, log)
         first = deployment.runs()
-        assert {job for job, _, _ in first} == {"stingar_land", "stingar_publish", "stingar_roll"}
+        steps = {"stingar_land_and_publish", "stingar_publish", "stingar_roll"}
+        assert {job for job, _, _ in first} == steps
         (events,) = postgres.query(
             "select count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'",
             "dagster",

@@ -51,6 +51,40 @@ def test_a_new_capture_asks_for_its_landed_hour(site: Site, daemon: Daemon) -> N
     assert len(site.ledger(FIVE)) == 2
 
 
+def test_a_landed_hour_is_published_by_the_run_that_landed_it(
+    site: Site, daemon: Daemon, defs: dg.Definitions
+) -> None:
+    late = event(FIVE - 3 * HOUR)
+    site.put([event(FIVE), event(FIVE + MINUTE), late], start=FIVE)
+    assert defs.resolve_sensor_def("stingar_new_captures").job_name == "stingar_land_and_publish"
+    daemon.run("land_and_publish", daemon.tick("new_captures"))
+    assert len(site.events(FIVE)) == 2
+    # What arrived late is of another hour, which has a run of its own.
+    assert asked(daemon.tick("changed_hours")) == keys(FIVE - 3 * HOUR)
+
+
+@pytest.mark.parametrize("job", ["land", "land_and_publish"])
+def test_an_hour_is_landed_by_one_run_at_a_time(job: str, site: Site, daemon: Daemon) -> None:
+    site.put([event(FIVE)], start=FIVE)
+    tags = {PARTITION_NAME_TAG: hour_key(FIVE)}
+    run = daemon.unfinished(job, tags, dg.DagsterRunStatus.STARTED)
+    assert asked(daemon.tick("new_captures")) == []
+    daemon.instance.report_run_failed(run)
+    assert asked(daemon.tick("new_captures")) == keys(FIVE)
+
+
+@pytest.mark.parametrize("job", ["publish", "land_and_publish"])
+def test_an_hour_is_published_by_one_run_at_a_time(job: str, site: Site, daemon: Daemon) -> None:
+    site.put([event(FIVE)], start=FIVE)
+    daemon.run("land", daemon.tick("new_captures"))
+    tags = {PARTITION_NAME_TAG: hour_key(FIVE)}
+    run = daemon.unfinished(job, tags, dg.DagsterRunStatus.STARTED)
+    assert asked(daemon.tick("changed_hours")) == []
+    # It landed the hour and could not publish it: that is asked for again by itself.
+    daemon.instance.report_run_failed(run)
+    assert asked(daemon.tick("changed_hours")) == keys(FIVE)
+
+
 def test_nothing_new_is_a_skip_with_its_reason(site: Site, daemon: Daemon) -> None:
     for sensor in ("new_captures", "changed_hours", "changed_days"):
         result = daemon.tick(sensor)
@@ -149,7 +183,8 @@ def test_a_stranger_in_landing_is_named_and_holds_nothing_up(site: Site, daemon:
 def test_a_late_event_opens_its_own_hour_and_day_and_no_other(site: Site, daemon: Daemon) -> None:
     hour = recently()
     site.put([event(hour), event(hour - 31 * DAY)], start=hour)
-    site.put([event(hour - 30 * DAY + HOUR)], start=hour, partition=1)
+    # Not on a day after the late event's: a later report waits until all is compared again.
+    site.put([event(hour - 30 * DAY - HOUR)], start=hour, partition=1)
     daemon.settle()
     before = site.versions("events", "daily")
     site.put([event(hour), event(hour - 30 * DAY)], start=hour + MINUTE, first=2)
