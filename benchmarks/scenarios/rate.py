@@ -115,13 +115,12 @@ class Watch:
 
     def look(self) -> None:
         before, start = _spent(self.pid), time.monotonic()
-        quiet = len(descendants(self.pid))
         last = start
         while not self._stop.wait(0.5):
-            sizes = [_resident(pid) for pid in descendants(self.pid)]
+            processes = descendants(self.pid)
+            sizes = [_resident(pid) for pid in processes]
             now = time.monotonic()
-            quiet = min(quiet, len(sizes))
-            self.busy += (now - last) if len(sizes) > quiet else 0.0
+            self.busy += (now - last) if any(map(_is_run, processes)) else 0.0
             last = now
             self.peak = max(self.peak, *sizes)
             self.together = max(self.together, sum(sizes))
@@ -156,6 +155,14 @@ def _spent(root: int) -> float:
             continue
         total += sum(map(int, fields[11:15]))
     return total / _TICK
+
+
+def _is_run(pid: int) -> bool:
+    """Whether a process is a run's: the code server spawns one for each."""
+    try:
+        return b"multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _resident(pid: int) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from zlib_ng import gzip_ng
+from zlib_ng import gzip_ng, zlib_ng
 
 from stingar_dagster.streams.stream import Compression, Stream
 
@@ -106,8 +106,9 @@ def lines_in(name: str, data: bytes) -> bytes:
     if not name.endswith(".gz") or not data:
         return data
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
+        lines: bytes = gzip_ng.decompress(data)  # type: ignore[no-untyped-call]
+        return lines
+    except (OSError, EOFError, zlib_ng.error) as error:
         raise ValueError(f"is no whole gzip file ({error})") from error
 
 
