@@ -108,7 +108,7 @@ def lines_in(name: str, data: bytes) -> bytes:
     try:
         lines: bytes = gzip_ng.decompress(data)  # type: ignore[no-untyped-call]
         return lines
-    except (OSError, EOFError, zlib_ng.error) as error:
+    except (OSError, EOFError, zlib_ng.error) as error:  # type: ignore[misc]
         raise ValueError(f"is no whole gzip file ({error})") from error
 
 
