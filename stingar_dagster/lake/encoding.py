@@ -16,13 +16,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from stingar_dagster.cleaning.clean import with_published_columns
+from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.hours import StagedSlice, count_events, in_batches
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import joined, lines_of, split
 from stingar_dagster.lake.looked_up import Digests, Gathering
 from stingar_dagster.lake.partials import SlicePartials, encoded_partials
 from stingar_dagster.lake.segments import complete, read_frame, segment_schema
-from stingar_dagster.streams.tables import DailyTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,10 @@ def encoded_from(
     new = count_events(lake, in_any_order, rendering.of(added))
     counted: dict[str, pl.DataFrame] = {}
     for table in in_any_order:
-        parts = [_frame(standing.encoded.partials, table, none[table.name]), new[table.name]]
+        before = _frame(standing.encoded.partials[table.name], none[table.name])
+        if before is None:
+            continue
+        parts = [before, new[table.name]]
         if all(map(table.holds_all, parts)):
             counted[table.name] = table.together(parts)
     again = [table for table in tables if table.name not in counted]
@@ -138,9 +141,16 @@ def _only(staged: StagedSlice, chosen: list[bool]) -> StagedSlice:
     )
 
 
-def _frame(partials: SlicePartials, table: DailyTable, none: pl.DataFrame) -> pl.DataFrame:
-    place = f"partial aggregates of {table.name}"
-    return complete(read_frame(partials[table.name], place), dict(none.schema), place)
+def _frame(partials: bytes, none: pl.DataFrame) -> pl.DataFrame | None:
+    """Partials as the table has them now; None where another release kept them otherwise."""
+    place = "partial aggregates"
+    try:
+        frame = read_frame(partials, place)
+        if not set(frame.columns) <= set(none.columns):
+            return None
+        return complete(frame, dict(none.schema), place)
+    except UnknownFormat:
+        return None
 
 
 def _merged(

@@ -177,8 +177,8 @@ class _Publishing:
         path = write_partials(self._lake, self._hour, partials) if partials else ""
         record = self._record(objects, path)
         keep_looked_up(self._lake, self._hour, record, self._kept_looked_up, self._looked_up)
-        encoded = msgspec.json.encode(record, order="deterministic")
-        self._lake.store.write(self._record_path, encoded, expected=self._version)
+        data = msgspec.json.encode(record, order="deterministic")
+        self._lake.store.write(self._record_path, data, expected=self._version)
         return Published(record, tuple(written))
 
     def _ask_versions(self) -> None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stingar_dagster.lake import publishing
+from stingar_dagster.lake import encoding, publishing
 from stingar_dagster.lake.encoding import Encoded, encoded_from
 from stingar_dagster.lake.hours import table_frame
-from stingar_dagster.lake.segments import decode, segment_schema
+from stingar_dagster.lake.segments import decode, read_frame, segment_schema
 from stingar_dagster.streams import DNS, STREAMS
 from stingar_dagster.streams.stream import Compression
 from stingar_dagster.streams.tables import DailyTable
@@ -200,6 +200,25 @@ def test_tables_that_look_at_the_order_count_all_events_again(tmp_path: Path) ->
         )
         site.pipeline().land_hour(NOON)
         site.pipeline().publish_hour(NOON)
+    assert is_as_from_all_segments(site)
+
+
+@pytest.mark.parametrize("change", ["type", "column"])
+def test_partials_that_another_release_kept_otherwise_are_counted_again(
+    change: str, site: Site, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put(some(20))
+    publish()
+
+    def otherwise(data: bytes, place: str) -> pl.DataFrame:
+        frame = read_frame(data, place)
+        if change == "type":
+            return frame.with_columns(pl.lit("few").alias(frame.columns[-1]))
+        return frame.with_columns(more=pl.lit(1))
+
+    monkeypatch.setattr(encoding, "read_frame", otherwise)
+    site.put(some(3), partition=1, start=NOON + MINUTE)
+    assert publish() == [True]
     assert is_as_from_all_segments(site)
 
 
