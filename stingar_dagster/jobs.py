@@ -28,12 +28,12 @@ class StreamJobs:
     land_and_publish: UnresolvedAssetJobDefinition
     publish: UnresolvedAssetJobDefinition
     roll: UnresolvedAssetJobDefinition
-    first_assets: tuple[dg.AssetKey, ...]
+    known_by: tuple[dg.AssetKey, ...]
 
     @property
     def leads(self) -> dict[str, dg.AssetKey]:
-        """By the name of a job, the first of its assets: what its runs are known by."""
-        return {job.name: lead for job, lead in zip(self.all, self.first_assets, strict=True)}
+        """By the name of a job, the asset that its runs are known by."""
+        return {job.name: lead for job, lead in zip(self.all, self.known_by, strict=True)}
 
     @property
     def all(self) -> tuple[UnresolvedAssetJobDefinition, ...]:
@@ -88,7 +88,8 @@ def stream_jobs(
             selection=only(*assets.daily),
             description="Roll hours up into daily tables.",
         ),
-        first_assets=(assets.landed, assets.landed, assets.cleaned, min(assets.daily)),
+        # A run that landed an hour and could not publish it is made good by one that publishes it.
+        known_by=(assets.landed, assets.cleaned, assets.cleaned, min(assets.daily)),
     )
 
 

@@ -3,26 +3,30 @@
 From all of its segments; or, where it gained events since it was published, from what is published,
 and only what is new is rendered and counted. Without that, each straggler of a busy stream costs
 all of its slice again. Both come to the same bytes; the second is not done where an event that was
-published is none any more, because another capture of it counts now. Not here: which slices are to
-be published, and what of those that are may be built upon (`publishing`).
+published is none any more, because another capture of it counts now, nor where it was published
+under another declaration (`form_of`). Not here: which slices are to be published, and what of those
+that are may be built upon (`publishing`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from stingar_dagster.cleaning.clean import with_published_columns
-from stingar_dagster.errors import UnknownFormat
 from stingar_dagster.lake.hours import StagedSlice, count_events, in_batches
 from stingar_dagster.lake.lake import Lake
 from stingar_dagster.lake.lines import joined, lines_of, split
-from stingar_dagster.lake.looked_up import Digests, Gathering
+from stingar_dagster.lake.looked_up import Digests, Gathering, columns_of
 from stingar_dagster.lake.partials import SlicePartials, encoded_partials
-from stingar_dagster.lake.segments import complete, read_frame, segment_schema
+from stingar_dagster.lake.segments import complete, digest, read_frame, segment_schema
+
+_FORM: Final = "1"
+"""Raised with every release that renders lines or counts partial aggregates otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,23 @@ class Standing:
     made_from: frozenset[str]
     rows: int
     encoded: Encoded
+
+
+def form_of(lake: Lake) -> str:
+    """A digest of what a published slice depends on besides its segments.
+
+    Of tables those parts of the declaration that tell how events are counted; where they change
+    otherwise, `DailyTable.revision` is raised, or `_FORM`.
+    """
+    stream = lake.stream
+    none = count_events(lake, stream.tables, ())
+    columns = [f"{column.name} {column.dtype}" for column in stream.columns]
+    tables = [
+        f"{table.name} {table.form} {table.most} {table.in_any_order} {none[table.name].schema}"
+        for table in stream.tables
+    ]
+    told = "\n".join([_FORM, stream.code_version, *columns, *tables, *columns_of(stream)])
+    return digest(told.encode())
 
 
 def encoded(lake: Lake, staged: StagedSlice, bounds: tuple[datetime, datetime]) -> Encoded:
@@ -87,8 +108,6 @@ def encoded_from(
     counted: dict[str, pl.DataFrame] = {}
     for table in in_any_order:
         before = _frame(standing.encoded.partials[table.name], none[table.name])
-        if before is None:
-            continue
         parts = [before, new[table.name]]
         if all(map(table.holds_all, parts)):
             counted[table.name] = table.together(parts)
@@ -141,16 +160,9 @@ def _only(staged: StagedSlice, chosen: list[bool]) -> StagedSlice:
     )
 
 
-def _frame(partials: bytes, none: pl.DataFrame) -> pl.DataFrame | None:
-    """Partials as the table has them now; None where another release kept them otherwise."""
+def _frame(partials: bytes, none: pl.DataFrame) -> pl.DataFrame:
     place = "partial aggregates"
-    try:
-        frame = read_frame(partials, place)
-        if not set(frame.columns) <= set(none.columns):
-            return None
-        return complete(frame, dict(none.schema), place)
-    except UnknownFormat:
-        return None
+    return complete(read_frame(partials, place), dict(none.schema), place)
 
 
 def _merged(

@@ -31,6 +31,8 @@ class SliceRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         first, minutes: first minute and length of the slice that it holds.
         rows, duplicates, size: as in `Record`.
+        form: what it depends on besides its segments (`encoding.form_of`), where it may be built
+            upon; else, and in older records, empty.
     """
 
     first: int
@@ -38,6 +40,7 @@ class SliceRecord(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     duplicates: int
     size: int
+    form: str = ""
 
     @property
     def slice(self) -> Slice:

@@ -19,7 +19,7 @@ import polars as pl
 
 from stingar_dagster.errors import Conflict
 from stingar_dagster.lake.combined import combined_path
-from stingar_dagster.lake.encoding import Encoded, Standing, encoded, encoded_from
+from stingar_dagster.lake.encoding import Encoded, Standing, encoded, encoded_from, form_of
 from stingar_dagster.lake.hours import (
     StagedSlice,
     read_slice,
@@ -169,6 +169,7 @@ class _Publishing:
                         rows=len(staged),
                         duplicates=staged.duplicates,
                         size=size,
+                        form=self._made_as,
                     )
         written += self._strays
         self._remove(self._strays)
@@ -222,14 +223,15 @@ class _Publishing:
     def _standing(self, piece: Slice, segments: tuple[str, ...]) -> Standing | None:
         """What is published of a slice that only gained segments."""
         made_from = frozenset(overlapping(self.before.made_from, piece))
-        # Lines that are not compressed do not tell whether they are as they were written.
-        if self._form.compression is not Compression.GZIP or not made_from < set(segments):
+        if not self._made_as or not made_from < set(segments):
             return None
         recorded = self._as_recorded(piece)
         kept = self._kept_looked_up
         if recorded is None or (kept is None and columns_of(self._lake.stream)):
             return None
         held, partials = recorded
+        if held.form != self._made_as:
+            return None
         name = self._form.name(piece)
         data = self._lake.store.read(self._lake.layout.events(self._hour, name))
         try:
@@ -238,6 +240,13 @@ class _Publishing:
             return None
         looked_up = np.zeros(0, np.int64) if kept is None else of_slice(kept, piece)
         return Standing(made_from, held.rows, Encoded(lines, partials, looked_up))
+
+    @cached_property
+    def _made_as(self) -> str:
+        """What slices are made as that may be built upon; empty where none may."""
+        # Lines that are not compressed do not tell whether they are as they were written.
+        may_be = self._form.is_cut and self._form.compression is Compression.GZIP
+        return form_of(self._lake) if may_be else ""
 
     @cached_property
     def _kept_looked_up(self) -> pl.DataFrame | None:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stingar_dagster.lake import encoding, publishing
+from stingar_dagster.lake import publishing
 from stingar_dagster.lake.encoding import Encoded, encoded_from
 from stingar_dagster.lake.hours import table_frame
-from stingar_dagster.lake.segments import decode, read_frame, segment_schema
+from stingar_dagster.lake.segments import decode, segment_schema
 from stingar_dagster.streams import DNS, STREAMS
-from stingar_dagster.streams.stream import Compression
+from stingar_dagster.streams.stream import Column, Compression
 from stingar_dagster.streams.tables import DailyTable
 from stingar_dagster_tests.support import MINUTE, NOON, SLICED, Site
 
@@ -189,8 +189,17 @@ def test_only_what_tells_that_it_is_whole_is_used(
     assert bool(tried) == (compression is Compression.GZIP)
 
 
-def test_tables_that_look_at_the_order_count_all_events_again(tmp_path: Path) -> None:
-    site = Site.at(tmp_path, SLICED)
+def test_tables_that_look_at_the_order_count_all_events_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site.at(tmp_path, replace(SLICED, slot_minutes=15))
+    made: list[Encoded | None] = []
+
+    def watched(*args: Any) -> Encoded | None:
+        made.append(encoded_from(*args))
+        return made[-1]
+
+    monkeypatch.setattr(publishing, "encoded_from", watched)
     body = {"type": "cowrie.sessions", "src_ip": "192.0.2.7", "sensor": "lab-1", "src_port": 7}
     for partition, second in enumerate((30, 10, 200, 1)):
         moment = NOON + second * SECOND
@@ -200,25 +209,53 @@ def test_tables_that_look_at_the_order_count_all_events_again(tmp_path: Path) ->
         )
         site.pipeline().land_hour(NOON)
         site.pipeline().publish_hour(NOON)
+    assert len(made) == 3
+    assert None not in made
     assert is_as_from_all_segments(site)
 
 
-@pytest.mark.parametrize("change", ["type", "column"])
-def test_partials_that_another_release_kept_otherwise_are_counted_again(
-    change: str, site: Site, publish: Publish, monkeypatch: pytest.MonkeyPatch
+def _with_more(table: DailyTable) -> DailyTable:
+    return replace(
+        table,
+        partial=(*table.partial, pl.col("client_ip").max().alias("last_client")),
+        combined=(*table.combined, pl.col("last_client").max()),
+    )
+
+
+def _where_else(table: DailyTable) -> DailyTable:
+    return replace(table, where=pl.col("rcode") == "NXDOMAIN", revision=table.revision + 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda table: replace(table, most=table.most and 5000), _with_more, _where_else],
+    ids=["most", "column", "where"],
+)
+def test_what_was_published_under_another_declaration_is_made_from_segments(
+    change: Callable[[DailyTable], DailyTable],
+    site: Site,
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    before = tuple(replace(table, most=table.most and 2) for table in DNS.tables)
     site.put(some(20))
+    site.stream = replace(QUERIES, tables=before)
     publish()
-
-    def otherwise(data: bytes, place: str) -> pl.DataFrame:
-        frame = read_frame(data, place)
-        if change == "type":
-            return frame.with_columns(pl.lit("few").alias(frame.columns[-1]))
-        return frame.with_columns(more=pl.lit(1))
-
-    monkeypatch.setattr(encoding, "read_frame", otherwise)
     site.put(some(3), partition=1, start=NOON + MINUTE)
     assert publish() == [True]
+    site.put(some(3), partition=2, start=NOON + 2 * MINUTE)
+    site.stream = replace(QUERIES, tables=tuple(map(change, before)))
+    assert publish() == []
+    assert is_as_from_all_segments(site)
+
+
+def test_so_is_what_was_published_without_a_column(site: Site, publish: Publish) -> None:
+    site.put(some(20))
+    publish()
+    site.put(some(3), partition=1, start=NOON + MINUTE)
+    derived = (*QUERIES.derived, Column("more", pl.String(), "Something new"))
+    site.stream = replace(QUERIES, derived=derived)
+    assert publish() == []
     assert is_as_from_all_segments(site)
 
 

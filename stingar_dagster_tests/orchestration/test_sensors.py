@@ -64,7 +64,9 @@ def test_a_landed_hour_is_published_by_the_run_that_landed_it(
 
 
 @pytest.mark.parametrize("job", ["land", "land_and_publish"])
-def test_an_hour_is_landed_by_one_run_at_a_time(job: str, site: Site, daemon: Daemon) -> None:
+def test_an_hour_that_a_run_lands_is_not_asked_for_again(
+    job: str, site: Site, daemon: Daemon
+) -> None:
     site.put([event(FIVE)], start=FIVE)
     tags = {PARTITION_NAME_TAG: hour_key(FIVE)}
     run = daemon.unfinished(job, tags, dg.DagsterRunStatus.STARTED)
@@ -74,7 +76,9 @@ def test_an_hour_is_landed_by_one_run_at_a_time(job: str, site: Site, daemon: Da
 
 
 @pytest.mark.parametrize("job", ["publish", "land_and_publish"])
-def test_an_hour_is_published_by_one_run_at_a_time(job: str, site: Site, daemon: Daemon) -> None:
+def test_an_hour_that_a_run_publishes_is_not_asked_for_again(
+    job: str, site: Site, daemon: Daemon
+) -> None:
     site.put([event(FIVE)], start=FIVE)
     daemon.run("land", daemon.tick("new_captures"))
     tags = {PARTITION_NAME_TAG: hour_key(FIVE)}
