@@ -223,10 +223,10 @@ def test_the_nightly_schedule_asks_for_yesterday(defs: dg.Definitions) -> None:
 def test_partitions_reach_from_the_start_to_a_day_ahead(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     now = datetime(2026, 11, 3, 12, 30, tzinfo=UTC)
-    last = {"landed_events": "2026-11-03-12:00", "cleaned_events": "2026-11-04-14:00",
-            "daily_summary": "2026-11-05"}  # fmt: skip
-    first = {"landed_events": "2020-01-01-00:00", "cleaned_events": "2020-01-01-00:00",
-             "daily_summary": "2020-01-01"}  # fmt: skip
+    last = {"captures": "2026-11-03-12:00", "landed_events": "2026-11-04-14:00",
+            "cleaned_events": "2026-11-04-14:00", "daily_summary": "2026-11-05"}  # fmt: skip
+    first = {"captures": "2020-01-01-00:00", "landed_events": "2020-01-01-00:00",
+             "cleaned_events": "2020-01-01-00:00", "daily_summary": "2020-01-01"}  # fmt: skip
     for name, key in last.items():
         definition = graph.get(dg.AssetKey(["stingar", name])).partitions_def
         assert isinstance(definition, dg.TimeWindowPartitionsDefinition)
